@@ -1,0 +1,1 @@
+"""The native agent: an explicit, resumable loop of model calls and tool calls over recorded steps."""

@@ -1,0 +1,135 @@
+"""One model call as a step: what is sent, how it is retried, what of the answer is recorded.
+
+The answer is recorded whole, whether it was streamed or not; deltas are for those who listen as the call starts.
+Streaming costs twice the CPU, so a call streams only if somebody listens, or the agent says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolCallPart,
+    ToolCallPartDelta,
+)
+from pydantic_ai.models import Model
+from pydantic_core import to_json
+
+from holdfast.agents import base, models
+from holdfast.agents.native import messages as stored
+from holdfast.agents.native.plan import Asked
+from holdfast.agents.native.prompt import Prompt, record
+from holdfast.domain import limits
+from holdfast.domain.errors import ModelFault, StepFailed
+from holdfast.domain.runs import Usage
+
+
+def is_transient(exc: Exception) -> bool:
+    fault = models.classify(exc)
+    return fault is not None and fault.transient
+
+
+MODEL_RETRY = base.Retry(attempts=limits.MODEL_ATTEMPTS, on=is_transient)
+
+
+async def request(
+    attempt: base.Attempt, model: Model, sent: list[ModelMessage], asked: Asked, *, streams: bool, timeout_ms: int
+) -> ModelResponse:
+    """Ask the model; whatever goes wrong at the provider comes out as a `ModelFault`."""
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            if streams:
+                return await _streamed(attempt, model, sent, asked)
+            return await model.request(sent, asked.settings, asked.params)
+    except Exception as exc:
+        fault = models.classify(exc)
+        if fault is None or fault is exc:
+            raise
+        raise fault from exc
+
+
+async def _streamed(attempt: base.Attempt, model: Model, sent: list[ModelMessage], asked: Asked) -> ModelResponse:
+    try:
+        stream = model.request_stream(sent, asked.settings, asked.params)
+        async with stream as response:
+            async for event in response:
+                if isinstance(event, PartStartEvent):
+                    _started(attempt, event)
+                elif isinstance(event, PartDeltaEvent):
+                    _moved(attempt, event)
+            return response.get()
+    except NotImplementedError:  # a model that cannot stream says so before it sends anything
+        return await model.request(sent, asked.settings, asked.params)
+
+
+def _started(attempt: base.Attempt, event: PartStartEvent) -> None:
+    match event.part:
+        case TextPart(content=text) if text:
+            attempt.delta(event.index, "text", text)
+        case ThinkingPart(content=text) if text:
+            attempt.delta(event.index, "thinking", text)
+        case ToolCallPart(args=args) if args:
+            attempt.delta(event.index, "tool_call", _as_text(args))
+        case _:
+            pass
+
+
+def _moved(attempt: base.Attempt, event: PartDeltaEvent) -> None:
+    match event.delta:
+        case TextPartDelta(content_delta=text) if text:
+            attempt.delta(event.index, "text", text)
+        case ThinkingPartDelta(content_delta=str() as text) if text:
+            attempt.delta(event.index, "thinking", text)
+        case ToolCallPartDelta(args_delta=args) if args:
+            attempt.delta(event.index, "tool_call", _as_text(args))
+        case _:
+            pass
+
+
+def _as_text(args: str | dict[str, Any]) -> str:
+    return args if isinstance(args, str) else to_json(args).decode()
+
+
+def outcome(
+    response: ModelResponse, prompt: Prompt, asked: Asked, sent: Sequence[ModelMessage] | None = None
+) -> base.Outcome:
+    """What to record of an answer: itself, what it used, and what was asked."""
+    segments, blobs = prompt.segments(sent)
+    price, used = models.price(response), response.usage
+    return base.Outcome(
+        payload=stored.pack(response),
+        value=response,
+        usage=Usage(1, used.input_tokens, used.output_tokens, price.cost_micros, price.priced),
+        price_version=price.price_version,
+        prompt=record(segments, asked.blob.hash),
+        blobs=(asked.blob, *blobs) if blobs else (asked.blob,),
+    )
+
+
+def demand(recorded: base.Recorded) -> None:
+    """Raise if the step failed: the provider's fault by its code, the same on the first run and on replay."""
+    error = recorded.error
+    if error is None:
+        return
+    if error.code.startswith("model_"):
+        raise ModelFault(error.message, code=error.code, step=recorded.key)
+    raise StepFailed(error.message, code=error.code, error_type=error.error_type, step=recorded.key)
+
+
+def response_of(recorded: base.Recorded) -> ModelResponse:
+    """The live answer, or the recorded one."""
+    if isinstance(recorded.value, ModelResponse):
+        return recorded.value
+    return stored.unpack(recorded.payload) or ModelResponse(parts=[], timestamp=stored.NO_TIME)
+
+

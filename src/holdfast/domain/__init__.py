@@ -1,0 +1,1 @@
+"""Pure rules: frozen data, transition tables, decisions. No I/O, no framework, no clock."""

@@ -1,0 +1,88 @@
+"""Values as JSON bytes: what the journal stores, and what digests are made of.
+
+Everything is checked here, before it can enter a batch with other runs' rows: valid UTF-8 (no lone surrogates), JSON
+all the way down, and no larger than `PAYLOAD_BYTES_MAX`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from holdfast.domain.errors import NotEncodable
+from holdfast.domain.limits import PAYLOAD_BYTES_MAX
+
+DIGEST_BYTES = 16
+_CONSTANTS: dict[Any, bytes] = {None: b"null", True: b"true", False: b"false"}
+
+
+def encode(value: Any, *, what: str = "The value") -> bytes:
+    """`value` as compact JSON. Pydantic models, dataclasses, dates, decimals, UUIDs, enums and sets are understood.
+
+    Infinity and NaN become the strings `"Infinity"` and `"NaN"`, since JSON has no numbers for them.
+    Raises `NotEncodable` for anything else, naming the type and the reason.
+    """
+    if value is None or value is True or value is False:
+        return _CONSTANTS[value]
+    try:
+        encoded = to_json(value, inf_nan_mode="strings", by_alias=True)
+    except (PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as exc:
+        reason = str(exc).split("\n", 1)[0][:300]
+        raise NotEncodable(f"{what} of type {type(value).__name__} cannot be stored as JSON: {reason}") from None
+    return checked(encoded, what=what)
+
+
+def checked(encoded: bytes, *, what: str = "The value") -> bytes:
+    """`encoded` itself, if the journal may hold it."""
+    if len(encoded) > PAYLOAD_BYTES_MAX:
+        raise NotEncodable(f"{what} is {len(encoded):,} bytes of JSON; the limit is {PAYLOAD_BYTES_MAX:,} bytes.")
+    return encoded
+
+
+def decode(encoded: bytes | None) -> Any:
+    """The value of stored JSON; `None` for nothing."""
+    return None if encoded is None else from_json(encoded, cache_strings="keys")
+
+
+def storable_text(text: str, *, what: str, chars_max: int) -> str:
+    """`text` itself, if a text column of every database can hold it: no NUL, no lone surrogate, not too long."""
+    if "\x00" in text:
+        raise NotEncodable(f"{what} contains a NUL character.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotEncodable(f"{what} contains a lone surrogate; it is not valid Unicode text.") from None
+    if len(text) > chars_max:
+        raise NotEncodable(f"{what} has {len(text):,} characters; the limit is {chars_max:,}.")
+    return text
+
+
+def canonical(value: Any) -> bytes:
+    """One spelling of a value: sorted keys, no spaces, sets in order (RFC 8785 for what JSON arguments can be)."""
+    try:
+        plain = from_json(to_json(_ordered(value), inf_nan_mode="strings", by_alias=True))
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except (PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as exc:
+        reason = str(exc).split("\n", 1)[0][:300]
+        raise NotEncodable(f"Arguments cannot be stored as JSON: {reason}") from None
+
+
+def digest(value: Any) -> bytes:
+    """16 bytes that stand for a value; equal values have equal digests in every process."""
+    return hashlib.sha256(canonical(value)).digest()[:DIGEST_BYTES]
+
+
+def _ordered(value: Any) -> Any:
+    """Sets have no order of their own: string hashing would change it from process to process."""
+    if isinstance(value, (set, frozenset)):
+        return sorted((_ordered(v) for v in cast("set[Any]", value)), key=canonical)
+    if isinstance(value, (list, tuple)):
+        return [_ordered(v) for v in cast("list[Any]", value)]
+    if isinstance(value, Mapping):
+        return {k: _ordered(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    return value

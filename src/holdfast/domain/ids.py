@@ -1,0 +1,59 @@
+"""Ids: 16 bytes inside, a prefix and 26 characters of base32hex at the edge.
+
+base32hex (RFC 4648 §7) keeps the order of the bytes, so ids sort by time in both forms.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import NewType
+
+from holdfast.domain.errors import NotFound
+
+TenantId = NewType("TenantId", bytes)
+PrincipalId = NewType("PrincipalId", bytes)
+KeyId = NewType("KeyId", bytes)
+ThreadId = NewType("ThreadId", bytes)
+RunId = NewType("RunId", bytes)
+MessageId = NewType("MessageId", bytes)
+WorkerId = NewType("WorkerId", bytes)
+
+ID_BYTES = 16
+
+TENANT, PRINCIPAL, KEY, THREAD, RUN, MESSAGE, WORKER = "ten", "pri", "key", "thr", "run", "msg", "wrk"
+
+DEFAULT_TENANT = TenantId(b"\x00" * 15 + b"\x01")
+LOCAL_ADMIN = PrincipalId(b"\x00" * 15 + b"\x02")
+
+
+def text(prefix: str, value: bytes) -> str:
+    """The public form of an id: `run_0b8…`."""
+    return f"{prefix}_{base64.b32hexencode(value)[:26].decode('ascii').lower()}"
+
+
+def parse(prefix: str, value: str) -> bytes:
+    """The 16 bytes of a public id; `NotFound` for anything that is not an id of this kind."""
+    head, _, tail = value.partition("_")
+    if head == prefix and len(tail) == 26 and tail.isascii() and tail == tail.lower():
+        try:
+            raw = base64.b32hexdecode(tail.upper() + "======")
+        except binascii.Error:
+            raw = b""
+        if len(raw) == ID_BYTES and text(prefix, raw) == value:
+            return raw
+    raise NotFound(f"There is no {NAMES.get(prefix, 'resource')} with this id.")
+
+
+NAMES = {TENANT: "tenant", PRINCIPAL: "principal", KEY: "key", THREAD: "thread", RUN: "run", MESSAGE: "message"}
+
+
+def derived(*parts: bytes | str) -> bytes:
+    """16 bytes that follow from `parts` alone: the same parts give the same id in every process and after a crash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(4, "big"))
+        digest.update(raw)
+    return digest.digest()[:ID_BYTES]

@@ -1,0 +1,73 @@
+"""Every limit of Holdfast, with its unit in its name. Settings may lower or raise those that `settings.py` lists."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# journal
+JOURNAL_STEPS_MAX: Final = 20_000
+PAYLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
+PAYLOAD_INLINE_BYTES_MAX: Final = 32 * 1024
+STEP_NAME_CHARS_MAX: Final = 128
+KEY_CHARS_MAX: Final = 1_024
+GATHER_BRANCHES_MAX: Final = 1_000
+BATCH_OPS_MAX: Final = 512
+WRITER_QUEUE_OPS_MAX: Final = 20_000
+BLOB_UNREFERENCED_KEEP_MS: Final = 24 * 3_600_000
+BLOB_TOUCH_EVERY_MS: Final = 3_600_000
+
+# runs
+CHILD_DEPTH_MAX: Final = 8
+HANDOFFS_MAX: Final = 5
+TAGS_MAX: Final = 32
+TAG_CHARS_MAX: Final = 128
+METADATA_BYTES_MAX: Final = 16 * 1024
+EXTERNAL_ID_CHARS_MAX: Final = 255
+TITLE_CHARS_MAX: Final = 500
+LAPSES_ALONE: Final = 2
+LAPSES_POISONED: Final = 5
+SUSPECT_PATIENCE_MS: Final = 60_000
+LAPSE_BACKOFF_MS: Final = 1_000
+
+# leases and loops
+LEASE_MS: Final = 15_000
+SQLITE_LOCK_PROBE_MS: Final = 1_000
+POLL_MS: Final = 1_000
+RECOVERY_EVERY_MS: Final = 2_000
+KEEP_IN_MEMORY_MS: Final = 5_000
+DRAIN_MS: Final = 20_000
+UNWIND_MS: Final = 10_000
+CANCEL_GRACE_MS: Final = 10_000
+WORKER_SLOTS: Final = 64
+WORKER_SEEN_MS: Final = 30_000
+THREAD_POOL_MAX: Final = 32
+CLAIM_ROWS_MAX: Final = 32
+
+# steps
+STEP_RETRIES_MAX: Final = 100
+RETRY_BACKOFF_MS: Final = 200
+RETRY_BACKOFF_MS_MAX: Final = 30_000
+MODEL_ATTEMPTS: Final = 4
+MODEL_TIMEOUT_MS: Final = 600_000
+TOOL_TIMEOUT_MS: Final = 60_000
+
+# http
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+PAGE_SIZE: Final = 50
+PAGE_SIZE_MAX: Final = 200
+WAIT_S_MAX: Final = 60
+STREAM_BUFFER_EVENTS: Final = 2_048
+STREAM_REPLAY_ROWS: Final = 500
+STREAM_PING_S: Final = 15
+IDEMPOTENCY_KEEP_MS: Final = 7 * 24 * 3_600_000
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+CHANGES_BUFFER: Final = 1_024
+
+# store
+STORE_WAIT_MS: Final = 5_000
+SQLITE_BUSY_MS: Final = 5_000
+SQLITE_READERS: Final = 4
+POSTGRES_POOL: Final = 10
+NOTIFY_COALESCE_MS: Final = 10
+NOTIFY_BYTES_MAX: Final = 7_900
+ERROR_CHARS_MAX: Final = 4_000

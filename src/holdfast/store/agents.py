@@ -1,0 +1,131 @@
+"""Agents as registered by workers, their kill switch, and the workers that can run them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select, text, update
+
+from holdfast.domain.agents import AgentKind, AgentRecord
+from holdfast.domain.encoding import decode, encode
+from holdfast.domain.ids import DEFAULT_TENANT, TenantId, WorkerId
+from holdfast.store import schema
+from holdfast.store.base import Row, Tx
+
+_a = schema.agents.c
+_w = schema.workers.c
+_UPSERT = text(
+    "INSERT INTO agents (tenant_id, id, kind, version, definition, enabled, updated_at)"
+    " VALUES (:tenant_id, :id, :kind, :version, :definition, 1, :now)"
+    " ON CONFLICT (tenant_id, id) DO UPDATE SET kind = excluded.kind, version = excluded.version,"
+    " definition = excluded.definition, updated_at = excluded.updated_at"
+    " WHERE agents.version <> excluded.version OR agents.definition <> excluded.definition"
+)
+_COLUMNS = (_a.tenant_id, _a.id, _a.kind, _a.version, _a.definition, _a.enabled, _a.updated_at)
+_GET = select(*_COLUMNS).where(_a.tenant_id == bindparam("b_tenant_id"), _a.id == bindparam("b_id"))
+_PAGE = (
+    select(*_COLUMNS)
+    .where(_a.tenant_id == bindparam("b_tenant_id"), _a.id > bindparam("b_after"))
+    .order_by(_a.id)
+    .limit(bindparam("b_limit"))
+)
+_ENABLE = (
+    update(schema.agents)
+    .where(_a.tenant_id == bindparam("b_tenant_id"), _a.id == bindparam("b_id"))
+    .values(enabled=bindparam("b_enabled"), updated_at=bindparam("b_now"))
+)
+
+
+def _record(row: Row) -> AgentRecord:
+    return AgentRecord(row[0], row[1], AgentKind(row[2]), row[3], row[4], bool(row[5]), row[6])
+
+
+async def register(
+    tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, version: str, definition: bytes
+) -> None:
+    """Note what this process can run. The kill switch is left as it is."""
+    await tx.execute(
+        _UPSERT,
+        {
+            "tenant_id": tenant_id,
+            "id": id,
+            "kind": kind.value,
+            "version": version,
+            "definition": definition,
+            "now": tx.now_ms,
+        },
+    )
+
+
+async def get(tx: Tx, tenant_id: TenantId, id: str) -> AgentRecord | None:
+    row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": id})
+    return None if row is None else _record(row)
+
+
+async def page(tx: Tx, tenant_id: TenantId, after: str, limit: int) -> list[AgentRecord]:
+    """Agents in the order of their ids."""
+    rows = await tx.all(_PAGE, {"b_tenant_id": tenant_id, "b_after": after, "b_limit": limit})
+    return [_record(row) for row in rows]
+
+
+async def set_enabled(tx: Tx, tenant_id: TenantId, id: str, enabled: bool) -> bool:
+    return bool(
+        await tx.execute(
+            _ENABLE, {"b_tenant_id": tenant_id, "b_id": id, "b_enabled": int(enabled), "b_now": tx.now_ms}
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    id: WorkerId
+    agents: tuple[str, ...]
+    host: str
+    pid: int
+    slots: int
+    started_at: int
+    seen_at: int
+
+
+_SEEN = text(
+    "INSERT INTO workers (tenant_id, id, agents, host, pid, slots, started_at, seen_at)"
+    " VALUES (:tenant_id, :id, :agents, :host, :pid, :slots, :now, :now)"
+    " ON CONFLICT (tenant_id, id) DO UPDATE SET seen_at = excluded.seen_at"
+)
+_WORKERS = (
+    select(_w.id, _w.agents, _w.host, _w.pid, _w.slots, _w.started_at, _w.seen_at)
+    .where(_w.tenant_id == bindparam("b_tenant_id"), _w.seen_at >= bindparam("b_since"))
+    .order_by(_w.id)
+    .limit(bindparam("b_limit"))
+)
+_GONE = text("DELETE FROM workers WHERE tenant_id = :tenant_id AND (id = :id OR seen_at < :before)")
+WORKERS_MAX = 1_000
+
+
+async def seen(tx: Tx, worker: WorkerId, agents: Sequence[str], host: str, pid: int, slots: int) -> None:
+    """A worker is alive and runs these agents."""
+    await tx.execute(
+        _SEEN,
+        {
+            "tenant_id": DEFAULT_TENANT,
+            "id": worker,
+            "agents": encode(sorted(agents)),
+            "host": host,
+            "pid": pid,
+            "slots": slots,
+            "now": tx.now_ms,
+        },
+    )
+
+
+async def workers(tx: Tx, *, seen_within_ms: int) -> list[Worker]:
+    rows = await tx.all(
+        _WORKERS, {"b_tenant_id": DEFAULT_TENANT, "b_since": tx.now_ms - seen_within_ms, "b_limit": WORKERS_MAX}
+    )
+    return [Worker(r[0], tuple(decode(r[1])), r[2], r[3], r[4], r[5], r[6]) for r in rows]
+
+
+async def forget_worker(tx: Tx, worker: WorkerId, *, unseen_for_ms: int) -> None:
+    """A worker stops; also remove those that were not seen for long."""
+    await tx.execute(_GONE, {"tenant_id": DEFAULT_TENANT, "id": worker, "before": tx.now_ms - unseen_for_ms})

@@ -1,0 +1,250 @@
+"""Taking and giving back runs: claim, start within the insert, requeue of orphans.
+
+A claim is a fencing token: it raises the run's epoch, and only appends under that epoch count from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from holdfast.domain import limits
+from holdfast.domain.encoding import decode, encode
+from holdfast.domain.ids import WORKER, MessageId, RunId, TenantId, ThreadId, WorkerId, derived, text
+from holdfast.domain.journal import Entry, EntryType, NewEntry, NewMessage
+from holdfast.domain.runs import Run, RunStatus
+from holdfast.domain.threads import Role
+from holdfast.store import ending, entries, heads, messages, runs, threads
+from holdfast.store.base import Row, Tx
+from holdfast.store.heads import Head
+from holdfast.store.runs import Candidate, End
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that is now ours. `entries` is its journal as far as it was read with the claim; `input` is JSON."""
+
+    run: Run
+    epoch: int
+    input: bytes
+    entries: tuple[Entry, ...]
+    input_position: int
+    next_position: int
+    lapses: int
+    appended: tuple[tuple[int, NewEntry], ...] = ()
+
+
+def input_message_id(run_id: RunId) -> MessageId:
+    return MessageId(derived(run_id, "input"))
+
+
+async def claim(
+    tx: Tx,
+    worker: WorkerId,
+    candidates: Sequence[Candidate],
+    versions: Mapping[str, str],
+    lease_ms: int,
+) -> list[Claimed]:
+    """Claim those of the candidates that are still claimable and that nobody else is claiming now."""
+    await heads.lock_threads(tx, [(c.tenant_id, c.thread_id) for c in candidates if not c.started])
+    free = await heads.lock_free(tx, [(c.tenant_id, c.run_id) for c in candidates])
+    claimed: list[Claimed] = []
+    for candidate in candidates:
+        head = free.get(candidate.run_id)
+        if head is None or head.owner is not None:
+            continue
+        run = await runs.get(tx, candidate.tenant_id, candidate.run_id)
+        if run is None or run.status is not RunStatus.QUEUED or run.claimable_at is None:
+            continue
+        if (run.started_at is not None) is not candidate.started:
+            continue  # the thread was not locked for this one: the next round will
+        claimed.append(await _take(tx, worker, run, head, versions.get(run.agent, ""), lease_ms))
+    return claimed
+
+
+async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, lease_ms: int) -> Claimed:
+    first = run.started_at is None
+    ordinal = await threads.next_ordinal(tx, run.tenant_id, run.thread_id) if first else None
+    before = await load(tx, run.tenant_id, run.id)
+    new = _claim_entries(tx, worker, run, before, version, head)
+    epoch, pos, _ = await heads.take(tx, head, worker, lease_ms, entries=len(new))
+    started = await runs.start(tx, run, version, ordinal)
+    assert started is not None, "the head was locked and the run claimable"
+    position = await _input_position(tx, run, first)
+    if first:
+        await messages.add(tx, [input_message(run, position)])
+    first_pos = pos - len(new)
+    await entries.add(
+        tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=first_pos, seq=head.seq, new=new
+    )
+    span = await messages.span_of_run(tx, run.tenant_id, run.thread_id, run.id)
+    return Claimed(
+        run=started,
+        epoch=epoch,
+        input=before[0].payload or b"null",
+        entries=tuple(before),
+        input_position=position,
+        next_position=(span[1] if span else position) + 1,
+        lapses=head.lapses,
+        appended=tuple((first_pos + n + 1, entry) for n, entry in enumerate(new)),
+    )
+
+
+def input_message(run: Run, position: int) -> Row:
+    """The run's input as a message of its thread: the payload of its first entry."""
+    message = NewMessage(input_message_id(run.id), Role.USER, position)
+    return messages.row(run.tenant_id, run.thread_id, run.id, 1, message)
+
+
+async def _input_position(tx: Tx, run: Run, first: bool) -> int:
+    if first:
+        return await messages.last_position(tx, run.tenant_id, run.thread_id) + 1
+    span = await messages.span_of_run(tx, run.tenant_id, run.thread_id, run.id)
+    assert span is not None, "a started run has its input among the messages"
+    return span[0]
+
+
+async def load(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[Entry]:
+    """A run's whole journal; it is bounded by `journal_steps_max`."""
+    found: list[Entry] = []
+    while True:
+        page = await entries.after(tx, tenant_id, run_id, found[-1].pos if found else 0, 5_000)
+        found.extend(page)
+        if len(page) < 5_000:
+            return found
+
+
+def _claim_entries(
+    tx: Tx, worker: WorkerId, run: Run, before: Sequence[Entry], version: str, head: Head
+) -> list[NewEntry]:
+    """What the claim itself says in the journal: how the run came to this worker, and under which version."""
+    last = next((e for e in reversed(before) if e.type in _LIFE), None)
+    data: dict[str, object] = {"worker": text(WORKER, worker)}
+    kind = EntryType.RUN_STARTED
+    if run.started_at is not None:
+        kind = EntryType.RUN_RESUMED
+        if last is not None and last.type in _RUNNING:
+            kind = EntryType.RUN_RECOVERED
+            data |= {"lapses": head.lapses, "void": void_messages(before)}
+    new = [NewEntry(type=kind, at=tx.now_ms, payload=encode(data))]
+    if run.started_at is not None and run.agent_version != version:
+        change = {"agent": run.agent, "from": run.agent_version, "to": version}
+        new.append(NewEntry(type=EntryType.RUN_VERSION_CHANGED, at=tx.now_ms, payload=encode(change)))
+    return new
+
+
+_RUNNING = frozenset({EntryType.RUN_STARTED, EntryType.RUN_RESUMED, EntryType.RUN_RECOVERED})
+_LIFE = _RUNNING | {EntryType.RUN_WAITING, EntryType.RUN_QUEUED, EntryType.RUN_RETRIED}
+
+
+def void_messages(before: Sequence[Entry]) -> list[str]:
+    """Ids of messages whose deltas were shown and that were never completed: what was seen of them is void."""
+    completed = {e.key for e in before if e.type is EntryType.MESSAGE_COMPLETED}
+    begun = [decode(e.payload) for e in before if e.type is EntryType.MESSAGE_STARTED]
+    return [b["message_id"] for b in begun if b["key"] not in completed]
+
+
+# -- giving back --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    tenant_id: TenantId
+    run_id: RunId
+    thread_id: ThreadId
+    agent: str
+    lapses: int
+    poisoned: bool = False
+    cancelled: bool = False
+    woken: RunId | None = None
+    promoted: RunId | None = None
+    parent_id: RunId | None = None
+    pos: int | None = None
+    entry: NewEntry | None = None
+
+
+async def requeue_orphan(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId, epoch: int, *, dead: bool
+) -> Requeued | None:
+    """Take a run from an owner that died or stopped renewing: back to the queue, or ended if it was to be cancelled
+    or has killed too many workers in a row. None if the owner is alive after all (the head is checked under its lock).
+
+    `dead`: the owner is known to be gone, whatever its lease says.
+    """
+    run = await runs.get(tx, tenant_id, run_id)
+    if run is None:
+        return None
+    await heads.lock_threads(tx, [(tenant_id, thread_id)])
+    touched = [(tenant_id, run_id)] + ([(tenant_id, run.parent_id)] if run.parent_id else [])
+    head = (await heads.lock_many(tx, touched)).get(run_id)
+    if head is None or head.owner is None or head.epoch != epoch:
+        return None
+    if not dead and (head.lease_until or 0) >= tx.now_ms:
+        return None
+    run = await runs.get(tx, tenant_id, run_id)
+    assert run is not None and run.status is RunStatus.RUNNING, "an owned head belongs to a running run"
+    lapses = head.lapses + 1
+    if head.cancel:
+        ended = await end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, _reason(run))
+        return replace(ended, lapses=lapses, cancelled=True)
+    if lapses >= limits.LAPSES_POISONED:
+        error = {
+            "code": "poisoned",
+            "message": f"{lapses} workers in a row stopped while they ran this run, without it making any progress.",
+            "retryable": True,
+        }
+        ended = await end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, error)
+        return replace(ended, lapses=lapses, poisoned=True)
+    await heads.free(tx, head, fence=True, lapses=lapses)
+    backoff = limits.LAPSE_BACKOFF_MS * 2 ** (lapses - 2) if lapses >= limits.LAPSES_ALONE else 0
+    await runs.requeue(tx, tenant_id, run_id, RunStatus.RUNNING, at=tx.now_ms + backoff)
+    return Requeued(tenant_id, run_id, thread_id, run.agent, lapses, parent_id=run.parent_id)
+
+
+def _reason(run: Run) -> dict[str, object]:
+    return {"reason": run.cancel_reason}
+
+
+async def end_unowned(
+    tx: Tx, run: Run, head: Head, status: RunStatus, type: EntryType, data: dict[str, object]
+) -> Requeued:
+    """End a run from outside its worker: fence the owner if there is one, journal the end, wake and promote.
+
+    The caller holds the locks of the thread, the run's head and its parent's head.
+    """
+    entry = NewEntry(type=type, at=tx.now_ms, payload=encode(data))
+    epoch, pos = await heads.free(tx, head, fence=True, entries=1)
+    await entries.add(
+        tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry]
+    )
+    error = encode(data) if status is RunStatus.FAILED else None
+    await runs.set_usage(
+        tx, run.tenant_id, run.id, await runs.usage_so_far(tx, run.tenant_id, run.id), run.acting_agent
+    )
+    after = await ending.end(
+        tx, run.tenant_id, run.id, run.thread_id, run.parent_id, run.status, End(status=status, error=error)
+    )
+    return Requeued(
+        run.tenant_id,
+        run.id,
+        run.thread_id,
+        run.agent,
+        head.lapses,
+        cancelled=status is RunStatus.CANCELLED,
+        woken=after.woken,
+        promoted=after.promoted,
+        parent_id=run.parent_id,
+        pos=pos,
+        entry=entry,
+    )
+
+
+async def wake_due(tx: Tx, candidate: Candidate) -> bool:
+    """A timer has come: waiting → queued, unless something else woke the run meanwhile."""
+    head = await heads.lock(tx, candidate.tenant_id, candidate.run_id)
+    if head is None:
+        return False
+    run = await runs.get(tx, candidate.tenant_id, candidate.run_id)
+    if run is None or run.status is not RunStatus.WAITING or run.wake_at is None or run.wake_at > tx.now_ms:
+        return False
+    return await runs.requeue(tx, run.tenant_id, run.id, RunStatus.WAITING, at=tx.now_ms)

@@ -1,0 +1,52 @@
+"""What follows when a run ends, whoever ended it: its thread's next run becomes claimable, its parent is woken, and a
+rollback hides its messages, unless the run had begun a tool that may have changed something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.runs import OnBusy, RunStatus
+from holdfast.store import entries, messages, runs
+from holdfast.store.base import Tx
+from holdfast.store.runs import End
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Runs that became claimable: the next of the thread, and the parent that waited for this run."""
+
+    promoted: RunId | None = None
+    woken: RunId | None = None
+
+
+async def end(
+    tx: Tx,
+    tenant_id: TenantId,
+    run_id: RunId,
+    thread_id: ThreadId,
+    parent_id: RunId | None,
+    before: RunStatus,
+    ending: End,
+) -> Aftermath:
+    """End a run. The caller holds the locks of its thread, its head and its parent's head, and freed the head."""
+    await runs.end(tx, tenant_id, run_id, before, ending)
+    promoted = await runs.promote(tx, tenant_id, thread_id)
+    if ending.status is RunStatus.CANCELLED:
+        await _roll_back(tx, tenant_id, run_id, thread_id)
+    woken = None
+    if parent_id is not None and await runs.requeue(tx, tenant_id, parent_id, RunStatus.WAITING, at=tx.now_ms):
+        woken = parent_id
+    return Aftermath(promoted, woken)
+
+
+async def _roll_back(tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId) -> None:
+    """A model must not forget what it did: with a change made, rollback is applied as interrupt, and the run that
+    asked for it says so."""
+    run = await runs.get(tx, tenant_id, run_id)
+    if run is None or not run.rollback:
+        return
+    if await entries.started_a_changing_tool(tx, tenant_id, run_id):
+        await runs.soften_rollbacks(tx, tenant_id, thread_id, OnBusy.INTERRUPT)
+    else:
+        await messages.hide_run(tx, tenant_id, thread_id, run_id)

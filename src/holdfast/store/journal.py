@@ -1,0 +1,177 @@
+"""One batch of appends, of many runs, in one transaction: lock, fence, insert, and what follows when a run ends.
+
+Invariants: an append counts only where the run's head says running under the append's epoch; `pos` and `seq` come from
+that same UPDATE; a run that ends wakes its parent and promotes the next of its thread in the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.journal import NewEntry
+from holdfast.domain.runs import RunStatus, Usage
+from holdfast.store import ending, entries, heads, runs
+from holdfast.store.base import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """running → waiting, unless something it waits for has closed already."""
+
+    waiting_on: bytes
+    wake_at: int | None
+    children: tuple[RunId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """running → queued: the owner lets go on purpose (drain), the run is claimable at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """running → ended; `parent` is woken."""
+
+    end: runs.End
+    parent: RunId | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Append:
+    """What one run wants to record. `usage` and `acting_agent` go to the run's row together with a change of state."""
+
+    tenant_id: TenantId
+    run_id: RunId
+    thread_id: ThreadId
+    epoch: int
+    entries: Sequence[NewEntry]
+    change: Park | Release | Finish | None = None
+    usage: Usage | None = None
+    acting_agent: str = ""
+
+
+@dataclass(slots=True)
+class Appended:
+    """What became of an append. `pos` and `seq` stand before its first entry.
+
+    `refused`: the run has another owner. `open_again`: the park was refused, nothing was written. `promoted` and
+    `woken` are runs that became claimable.
+    """
+
+    pos: int = 0
+    seq: int = 0
+    cancel: bool = False
+    refused: bool = False
+    open_again: bool = False
+    promoted: RunId | None = None
+    woken: RunId | None = None
+    parent_touched: RunId | None = None
+
+
+@dataclass(slots=True)
+class _Placed:
+    appends: list[tuple[Append, Appended]] = field(default_factory=list[tuple[Append, Appended]])
+    entries: int = 0
+    steps: int = 0
+
+
+async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appended]:
+    """Write a batch; one result per append, in order."""
+    results = [Appended() for _ in batch]
+    if any(a.change is not None for a in batch):
+        await _lock(tx, batch)
+        await _refuse_parks(tx, batch, results)
+    placed = _group(batch, results)
+    rows = [
+        (tenant_id, run_id, epoch, group.entries, group.steps)
+        for (tenant_id, run_id, epoch), group in sorted(placed.items(), key=lambda item: item[0][1])
+    ]
+    fenced = {row[0]: row for row in await heads.fence(tx, rows, lease_ms)}
+    writing = entries.Batch()
+    accepted: list[tuple[Append, Appended]] = []
+    for (_, run_id, _), group in placed.items():
+        row = fenced.get(run_id)
+        if row is None:
+            for _, result in group.appends:
+                result.refused = True
+            continue
+        accepted.extend(group.appends)
+        _place(writing, group, row[1] - group.entries, row[2] - group.steps, bool(row[3]))
+    await writing.write(tx)
+    await _change(tx, accepted)
+    return results
+
+
+def _group(batch: Sequence[Append], results: Sequence[Appended]) -> dict[tuple[TenantId, RunId, int], _Placed]:
+    placed: dict[tuple[TenantId, RunId, int], _Placed] = {}
+    for one, result in zip(batch, results, strict=True):
+        if result.open_again:
+            continue
+        group = placed.setdefault((one.tenant_id, one.run_id, one.epoch), _Placed())
+        group.appends.append((one, result))
+        group.entries += len(one.entries)
+        group.steps += sum(1 for e in one.entries if e.is_step)
+    return placed
+
+
+def _place(writing: entries.Batch, group: _Placed, pos: int, seq: int, cancel: bool) -> None:
+    for one, result in group.appends:
+        result.pos, result.seq, result.cancel = pos, seq, cancel
+        writing.add(one.tenant_id, one.run_id, one.thread_id, one.epoch, pos, seq, one.entries)
+        pos += len(one.entries)
+        seq += sum(1 for e in one.entries if e.is_step)
+
+
+async def _lock(tx: Tx, batch: Sequence[Append]) -> None:
+    """Everything this batch will touch, in the house's order: threads, then heads by id."""
+    if not tx.locks_rows:
+        return
+    await heads.lock_threads(tx, [(a.tenant_id, a.thread_id) for a in batch if isinstance(a.change, Finish)])
+    touched = [(a.tenant_id, a.run_id) for a in batch]
+    touched += [
+        (a.tenant_id, a.change.parent) for a in batch if isinstance(a.change, Finish) and a.change.parent is not None
+    ]
+    await heads.lock_many(tx, touched)
+
+
+async def _refuse_parks(tx: Tx, batch: Sequence[Append], results: Sequence[Appended]) -> None:
+    """Read what a parking run waits for only now, under its lock and in a statement of its own: a child that ended
+    before the lock was taken is seen here, one that ends later finds the run waiting and wakes it."""
+    for one, result in zip(batch, results, strict=True):
+        if isinstance(one.change, Park):
+            due = one.change.wake_at is not None and one.change.wake_at <= tx.now_ms
+            children = [(one.tenant_id, child) for child in one.change.children]
+            result.open_again = due or await runs.any_ended(tx, children)
+
+
+async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
+    """Parks before ends, so that a child that ends in the same batch finds its parent waiting."""
+    for one, _ in accepted:
+        if one.change is not None and one.usage is not None:
+            await runs.set_usage(tx, one.tenant_id, one.run_id, one.usage, one.acting_agent)
+        if isinstance(one.change, Park):
+            await runs.park(tx, one.tenant_id, one.run_id, one.change.waiting_on, one.change.wake_at)
+            await _let_go(tx, one)
+    for one, result in accepted:
+        if isinstance(one.change, Release):
+            await runs.requeue(tx, one.tenant_id, one.run_id, RunStatus.RUNNING, at=tx.now_ms)
+            await _let_go(tx, one)
+            result.promoted = one.run_id
+        elif isinstance(one.change, Finish):
+            await _finish(tx, one, one.change, result)
+
+
+async def _let_go(tx: Tx, one: Append) -> None:
+    head = await heads.get(tx, one.tenant_id, one.run_id)
+    assert head is not None
+    await heads.free(tx, head, fence=False)
+
+
+async def _finish(tx: Tx, one: Append, finish: Finish, result: Appended) -> None:
+    await _let_go(tx, one)
+    after = await ending.end(
+        tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, finish.end
+    )
+    result.promoted, result.woken, result.parent_touched = after.promoted, after.woken, finish.parent

@@ -1,0 +1,142 @@
+"""Messages: where each message of a thread lives. The content is the payload of its entry, one copy."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, bindparam, func, insert, select, update
+
+from holdfast.domain.ids import MessageId, RunId, TenantId, ThreadId
+from holdfast.domain.journal import NewMessage
+from holdfast.domain.threads import Message, Role
+from holdfast.store import schema
+from holdfast.store.base import Row, Tx
+
+_m = schema.messages.c
+_e = schema.entries.c
+_b = schema.blobs.c
+_INSERT = insert(schema.messages).values({c.name: bindparam(c.name) for c in _m})
+
+
+def row(tenant_id: TenantId, thread_id: ThreadId, run_id: RunId, pos: int, message: NewMessage) -> Row:
+    return (tenant_id, thread_id, message.position, message.id, run_id, pos, message.role.value, 0)
+
+
+async def add(tx: Tx, rows: list[Row]) -> None:
+    await tx.insert_many(_INSERT, rows)
+
+
+_THREAD = (_m.tenant_id == bindparam("b_tenant_id"), _m.thread_id == bindparam("b_thread_id"))
+_LAST = select(func.max(_m.position)).where(*_THREAD)
+
+
+async def last_position(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int:
+    found = await tx.first(_LAST, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
+    return (found[0] or 0) if found else 0
+
+
+_FROM = schema.messages.join(
+    schema.entries, and_(_e.tenant_id == _m.tenant_id, _e.run_id == _m.run_id, _e.pos == _m.pos)
+).outerjoin(schema.blobs, and_(_b.tenant_id == _e.tenant_id, _b.hash == _e.payload_blob))
+_COLUMNS = (
+    _m.tenant_id, _m.thread_id, _m.position, _m.id, _m.run_id, _m.pos, _e.seq, _m.role, _m.void, _e.kind, _e.name,
+    _e.status, _e.at, func.coalesce(_e.payload, _b.data), _e.error,
+)  # fmt: skip
+
+
+def _message(r: Row) -> Message:
+    return Message(
+        r[0], r[1], r[2], r[3], r[4], r[5], r[6], Role(r[7]), bool(r[8]), r[9], r[10], r[11], r[12], r[13] or b"null", r[14]
+    )  # fmt: skip
+
+
+_AFTER = (
+    select(*_COLUMNS)
+    .select_from(_FROM)
+    .where(*_THREAD, _m.position > bindparam("b_after"))
+    .order_by(_m.position)
+    .limit(bindparam("b_limit"))
+)
+_BACKWARDS = (
+    select(*_COLUMNS)
+    .select_from(_FROM)
+    .where(*_THREAD, _m.position < bindparam("b_before"), _m.void == 0)
+    .order_by(_m.position.desc())
+    .limit(bindparam("b_limit"))
+)
+_RANGE = (
+    select(*_COLUMNS)
+    .select_from(_FROM)
+    .where(*_THREAD, _m.position >= bindparam("b_first"), _m.position <= bindparam("b_last"), _m.void == 0)
+    .order_by(_m.position)
+)
+_NTH_USER = (
+    select(_m.position)
+    .where(*_THREAD, _m.position < bindparam("b_before"), _m.role == Role.USER.value, _m.void == 0, _m.pos == 1)
+    .order_by(_m.position.desc())
+    .limit(1)
+    .offset(bindparam("b_skip"))
+)
+_BY_ID = select(*_COLUMNS).select_from(_FROM).where(_m.tenant_id == bindparam("b_tenant_id"), _m.id == bindparam("b_id"))
+
+
+async def page(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
+    """Messages behind `position = after`, oldest first, void ones too."""
+    rows = await tx.all(
+        _AFTER, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_after": after, "b_limit": limit}
+    )
+    return [_message(r) for r in rows]
+
+
+async def backwards(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, limit: int) -> list[Message]:
+    """Messages before a position, newest first, void ones left out."""
+    rows = await tx.all(
+        _BACKWARDS, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_limit": limit}
+    )
+    return [_message(r) for r in rows]
+
+
+async def between(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, first: int, last: int) -> list[Message]:
+    """Messages from `first` to `last`, both included, void ones left out."""
+    rows = await tx.all(
+        _RANGE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_first": first, "b_last": last}
+    )
+    return [_message(r) for r in rows]
+
+
+async def turn_start(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, turns: int) -> int | None:
+    """The position at which the last `turns` turns before a position begin. A turn begins with a run's input."""
+    found = await tx.first(
+        _NTH_USER,
+        {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_skip": turns - 1},
+    )
+    return found[0] if found else None
+
+
+async def by_id(tx: Tx, tenant_id: TenantId, message_id: MessageId) -> Message | None:
+    found = await tx.first(_BY_ID, {"b_tenant_id": tenant_id, "b_id": message_id})
+    return None if found is None else _message(found)
+
+
+_HIDE = (
+    update(schema.messages)
+    .where(*_THREAD, _m.run_id == bindparam("b_run_id"))
+    .values(void=1)
+)
+
+
+async def hide_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> None:
+    """Declare a rolled-back run's messages void: shown as such, never sent to a model again."""
+    await tx.execute(_HIDE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
+
+
+_OF_RUN = (
+    select(func.min(_m.position), func.max(_m.position))
+    .where(*_THREAD, _m.run_id == bindparam("b_run_id"))
+)
+
+
+async def span_of_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> tuple[int, int] | None:
+    """First and last position of a run's messages; they are contiguous, since a run holds its thread."""
+    found = await tx.first(
+        _OF_RUN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id}
+    )
+    return None if found is None or found[0] is None else (found[0], found[1])

@@ -1,0 +1,119 @@
+"""Migrations: forward only, proven equal to `schema.py` on both databases. One place decides whether a program may start."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from holdfast.domain.errors import SchemaMismatch, Unavailable
+
+_HERE = Path(__file__).parent / "migrations"
+
+
+class SchemaState(StrEnum):
+    CURRENT = "current"
+    EMPTY = "empty"
+    OLDER = "older"
+    NEWER = "newer"
+
+
+def head() -> str:
+    """The revision that this program needs."""
+    found = ScriptDirectory(str(_HERE)).get_current_head()
+    assert found is not None
+    return found
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_HERE))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _state(connection: Connection) -> tuple[SchemaState, str | None]:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return SchemaState.EMPTY, None
+    if revision == head():
+        return SchemaState.CURRENT, revision
+    known = {script.revision for script in ScriptDirectory(str(_HERE)).walk_revisions()}
+    return (SchemaState.OLDER if revision in known else SchemaState.NEWER), revision
+
+
+def _upgrade(connection: Connection) -> None:
+    state, revision = _state(connection)
+    if state is SchemaState.NEWER:
+        raise SchemaMismatch(
+            f"The database is at schema {revision}, which this version of Holdfast does not know (it needs {head()}). "
+            "Start the newer version, or restore a backup."
+        )
+    if state is not SchemaState.CURRENT:
+        command.upgrade(_config(connection), "head")
+
+
+async def _with_connection(url: str, work: Any) -> Any:
+    """Run `work(connection)` on a connection of its own: SQLAlchemy's, since Alembic speaks to nothing else."""
+    parsed = make_url(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return await asyncio.to_thread(_with_sqlite, url, work)
+        engine = create_async_engine(parsed.set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+        async with engine.connect() as connection:
+            result = await connection.run_sync(work)
+            await connection.commit()
+        await engine.dispose()
+        return result
+    except (SQLAlchemyError, OSError) as exc:
+        raise Unavailable(f"Cannot migrate or inspect the database: {exc}") from exc
+
+
+def _with_sqlite(url: str, work: Any) -> Any:
+    engine = create_engine(url, poolclass=pool.NullPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=10000")
+            result = work(connection)
+            connection.commit()
+            return result
+    finally:
+        engine.dispose()
+
+
+async def upgrade(url: str) -> None:
+    """Bring the database to this program's schema; nothing happens if it is there already. Safe to run twice at once
+    on PostgreSQL (an advisory lock orders the two)."""
+    await _with_connection(url, _upgrade)
+
+
+async def state(url: str) -> tuple[SchemaState, str | None]:
+    """How the database's schema stands to this program's, and its revision."""
+    return await _with_connection(url, _state)
+
+
+async def demand_current(url: str) -> None:
+    """Raise `SchemaMismatch` unless the database is exactly at this program's schema."""
+    found, revision = await state(url)
+    match found:
+        case SchemaState.CURRENT:
+            return
+        case SchemaState.EMPTY:
+            raise SchemaMismatch("The database has no Holdfast tables yet. Run: holdfast migrate")
+        case SchemaState.OLDER:
+            raise SchemaMismatch(f"The database is at schema {revision}; this version needs {head()}. Run: holdfast migrate")
+        case SchemaState.NEWER:
+            raise SchemaMismatch(
+                f"The database is at schema {revision}, which this version of Holdfast does not know. "
+                "Start the newer version."
+            )

@@ -1,0 +1,362 @@
+"""PostgreSQL through asyncpg: a pool for verbs and reads, one connection for the journal writer, one for leases.
+
+A commit whose answer is lost is settled by asking the server what became of the transaction id; only if that cannot
+be asked either is the outcome unknown. Deadlocks and serialisation failures run the body again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import asyncpg
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import make_url
+from sqlalchemy.sql.expression import Executable
+
+from holdfast.domain import limits
+from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.errors import OutcomeUnknown, Unavailable
+from holdfast.domain.ids import TenantId
+from holdfast.store import heads
+from holdfast.store.base import Faults, Params, Rejected, Row, Tx, TxBody
+from holdfast.store.compile import Compiled, compiler
+
+T = TypeVar("T")
+
+_compiled = compiler(asyncpg_dialect.dialect())
+_RERUN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_RERUNS_MAX = 5
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text"
+_CLOCK_READ = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_GONE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DiskFullError,
+    asyncpg.QueryCanceledError,
+    TimeoutError,
+)
+
+
+class PostgresTx:
+    """A `Tx` on one asyncpg connection."""
+
+    __slots__ = ("_connection", "_tenant_id", "now_ms")
+    locks_rows = True
+
+    def __init__(self, connection: Any, tenant_id: TenantId | None, now_ms: int) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self.now_ms = now_ms
+
+    @property
+    def tenant_id(self) -> TenantId:
+        assert self._tenant_id is not None, "a system transaction has no tenant of its own"
+        return self._tenant_id
+
+    async def execute(self, statement: Executable, params: Params | None = None) -> int:
+        compiled: Compiled = _compiled(statement)
+        status: str = await self._connection.execute(compiled.sql, *compiled.bind(params))
+        count = status.rsplit(" ", 1)[-1]
+        return int(count) if count.isdigit() else 0
+
+    async def all(self, statement: Executable, params: Params | None = None) -> list[Row]:
+        compiled: Compiled = _compiled(statement)
+        return [tuple(row) for row in await self._connection.fetch(compiled.sql, *compiled.bind(params))]
+
+    async def first(self, statement: Executable, params: Params | None = None) -> Row | None:
+        compiled: Compiled = _compiled(statement)
+        row = await self._connection.fetchrow(compiled.sql, *compiled.bind(params))
+        return None if row is None else tuple(row)
+
+    async def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
+        compiled: Compiled = _compiled(statement)
+        await self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])
+
+    async def insert_many(self, statement: Executable, rows: Sequence[Row]) -> None:
+        await self._connection.executemany(_compiled(statement).sql, rows)
+
+    async def fetch_many(self, statement: Executable, rows: Sequence[Params]) -> list[Row]:
+        compiled: Compiled = _compiled(statement)
+        found = await self._connection.fetchmany(compiled.sql, [compiled.bind(row) for row in rows])
+        return [tuple(row) for row in found]
+
+
+@dataclass(slots=True)
+class _Submitted:
+    body: TxBody[Any]
+    done: Callable[[Any], None]
+    failed: Callable[[], None]
+
+
+class PostgresDatabase:
+    """`Database` on a PostgreSQL server."""
+
+    dialect: Literal["sqlite", "postgresql"] = "postgresql"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        determinism: Determinism = SYSTEM,
+        faults: Faults | None = None,
+        pool: int = limits.POSTGRES_POOL,
+    ) -> None:
+        parsed = make_url(url)
+        self.dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.url = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+        self._pool_size = pool
+        self._faults = faults
+        self._frozen = None if determinism.now_ms is SYSTEM.now_ms else determinism.now_ms
+        self._pool: Any = None
+        self._lane: asyncio.Queue[_Submitted] = asyncio.Queue(limits.WRITER_QUEUE_OPS_MAX)
+        self._lane_task: asyncio.Task[None] | None = None
+        self._lane_connection: Any = None
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        try:
+            self._pool = await asyncpg.create_pool(self.dsn, min_size=1, max_size=self._pool_size, **_OPTIONS)
+        except _GONE as exc:
+            raise Unavailable(f"Cannot reach the database {self.url}: {exc}") from exc
+        except asyncpg.PostgresError as exc:
+            raise Unavailable(f"The database {self.url} refused the connection: {exc}") from exc
+        self._lane_task = asyncio.create_task(self._run_lane(), name="holdfast-write")
+
+    async def close(self) -> None:
+        if self._lane_task is not None:
+            self._lane_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._lane_task
+            self._lane_task = None
+        if self._lane_connection is not None:
+            await _shut(self._lane_connection)
+        if self._pool is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.STORE_WAIT_MS / 1000):
+                    await self._pool.close()
+                    return
+            self._pool.terminate()
+
+    # -- transactions -------------------------------------------------------------------------------------------
+
+    async def write(self, tenant_id: TenantId | None, body: TxBody[T]) -> T:
+        async with self._connection() as connection:
+            return await self._transact(connection, tenant_id, body)
+
+    async def read(self, tenant_id: TenantId | None, body: TxBody[T]) -> T:
+        async with self._connection() as connection:
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    now = self._frozen() if self._frozen else await connection.fetchval(_CLOCK_READ)
+                    return await body(cast(Tx, PostgresTx(connection, tenant_id, now)))
+            except Exception as exc:
+                raise _translated(exc) from exc
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        try:
+            connection = await self._pool.acquire(timeout=limits.STORE_WAIT_MS / 1000)
+        except _GONE as exc:
+            raise Unavailable(f"Cannot reach the database {self.url}; nothing was done.") from exc
+        try:
+            yield connection
+        finally:
+            try:
+                await self._pool.release(connection)
+            except _GONE:
+                connection.terminate()
+
+    async def _transact(self, connection: Any, tenant_id: TenantId | None, body: TxBody[T]) -> T:
+        for attempt in range(1, _RERUNS_MAX + 1):
+            try:
+                return await self._once(connection, tenant_id, body)
+            except _RERUN as exc:
+                if attempt == _RERUNS_MAX:
+                    raise Unavailable(f"The transaction met too many conflicts; nothing was done ({exc}).") from exc
+                await asyncio.sleep(SYSTEM.jitter(10 * attempt) / 1000)
+        raise AssertionError("unreachable")
+
+    async def _once(self, connection: Any, tenant_id: TenantId | None, body: TxBody[T]) -> T:
+        xid: str | None = None
+        try:
+            await connection.execute("BEGIN")
+            now, xid = await connection.fetchrow(_CLOCK)
+            result = await body(cast(Tx, PostgresTx(connection, tenant_id, self._frozen() if self._frozen else now)))
+            if self._faults:
+                self._faults("before_commit")
+        except BaseException as exc:
+            await _rollback(connection)
+            if isinstance(exc, _RERUN):
+                raise
+            raise _translated(exc) from exc
+        try:
+            await connection.execute("COMMIT")
+        except BaseException as exc:
+            if isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, _GONE):
+                raise _translated(exc) from exc
+            await self._settle(connection, str(xid), exc)
+        if self._faults:
+            self._faults("after_commit")
+        return result
+
+    async def _settle(self, connection: Any, xid: str, cause: BaseException) -> None:
+        """Find out what became of a commit whose answer was lost. Returns if it was committed."""
+        connection.terminate()
+        status = await asyncio.shield(asyncio.ensure_future(self._status_of(xid)))
+        if status != "committed" and status != "aborted":
+            raise OutcomeUnknown() from cause
+        if isinstance(cause, asyncio.CancelledError):
+            raise cause
+        if status == "aborted":
+            raise Unavailable("The database went away before the commit; nothing was done.") from cause
+
+    async def _status_of(self, xid: str) -> str | None:
+        """`committed`, `aborted`, or None when the server cannot be asked in time."""
+        with contextlib.suppress(*_GONE, asyncpg.PostgresError):
+            async with asyncio.timeout(limits.STORE_WAIT_MS / 1000):
+                while True:
+                    with contextlib.suppress(*_GONE):
+                        connection = await asyncpg.connect(self.dsn, **_OPTIONS)
+                        try:
+                            status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+                        finally:
+                            connection.terminate()
+                        if status != "in progress":
+                            return cast("str | None", status)
+                    await asyncio.sleep(0.1)
+        return None
+
+    # -- the journal writer's lane ------------------------------------------------------------------------------
+
+    def submit(
+        self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]
+    ) -> None:
+        try:
+            self._lane.put_nowait(_Submitted(body, done, failed))
+        except asyncio.QueueFull:
+            raise Unavailable("The database's write queue is full; try again later.", code="store_overloaded") from None
+
+    async def _run_lane(self) -> None:
+        while True:
+            submitted = await self._lane.get()
+            try:
+                result: Any = await self._lane_once(submitted.body)
+            except asyncio.CancelledError:
+                submitted.done(Unavailable("The database is closing; nothing was done."))
+                raise
+            except BaseException as exc:
+                submitted.failed()
+                result = exc
+            submitted.done(result)
+
+    async def _lane_once(self, body: TxBody[Any]) -> Any:
+        if self._lane_connection is None or self._lane_connection.is_closed():
+            try:
+                self._lane_connection = await asyncpg.connect(self.dsn, **_OPTIONS)
+            except (*_GONE, asyncpg.PostgresError) as exc:
+                raise Unavailable(f"Cannot reach the database {self.url}; nothing was done.") from exc
+        return await self._transact(self._lane_connection, None, body)
+
+    # -- leases and liveness ------------------------------------------------------------------------------------
+
+    def lessor(self) -> PostgresLessor:
+        return PostgresLessor(self)
+
+    def hold(self, owner: bytes) -> None:
+        """Nothing to hold: on PostgreSQL an owner is alive as long as its leases are."""
+
+    def is_dead(self, owner: bytes) -> bool | None:
+        return None
+
+    def forget(self, owner: bytes) -> None:
+        """Nothing was held."""
+
+    async def changed_elsewhere(self) -> bool | None:
+        return None
+
+    def frozen_now(self) -> int | None:
+        return self._frozen() if self._frozen else None
+
+
+class PostgresLessor:
+    """Renews on its own event loop and connection, in the thread that calls it first."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+        self._loop = asyncio.new_event_loop()
+        self._connection: Any = None
+        self._lock = threading.Lock()
+
+    def renew(self, owner: bytes, held: Sequence[tuple[bytes, bytes, int]], lease_ms: int) -> Sequence[Row]:
+        with self._lock:
+            return self._loop.run_until_complete(self._renew(owner, held, lease_ms))
+
+    async def _renew(self, owner: bytes, held: Sequence[tuple[bytes, bytes, int]], lease_ms: int) -> list[Row]:
+        try:
+            async with asyncio.timeout(limits.STORE_WAIT_MS / 1000):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await asyncpg.connect(self._database.dsn, **_OPTIONS)
+                async with self._connection.transaction():
+                    now = self._database.frozen_now() or await self._connection.fetchval(_CLOCK_READ)
+                    return await heads.renew(cast(Tx, PostgresTx(self._connection, None, now)), owner, held, lease_ms)
+        except (*_GONE, asyncpg.PostgresError) as exc:
+            if self._connection is not None:
+                self._connection.terminate()
+                self._connection = None
+            raise Unavailable(f"Cannot renew leases: {exc}") from exc
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._loop.run_until_complete(_shut(self._connection))
+            self._loop.close()
+
+
+_OPTIONS: dict[str, Any] = {
+    "timeout": limits.STORE_WAIT_MS / 1000,
+    "command_timeout": 60,
+    "statement_cache_size": 512,
+    "server_settings": {"application_name": "holdfast", "timezone": "UTC"},
+}
+
+
+async def _rollback(connection: Any) -> None:
+    """Undo, whatever state the connection is in; a connection that cannot is thrown away."""
+    try:
+        await asyncio.shield(_bounded(connection.execute("ROLLBACK")))
+    except BaseException:
+        connection.terminate()
+
+
+async def _bounded(work: Coroutine[Any, Any, Any]) -> None:
+    async with asyncio.timeout(limits.STORE_WAIT_MS / 1000):
+        await work
+
+
+async def _shut(connection: Any) -> None:
+    try:
+        await connection.close(timeout=1)
+    except (*_GONE, asyncpg.PostgresError):
+        connection.terminate()
+
+
+def _translated(exc: BaseException) -> BaseException:
+    """Driver errors, in one place: what the database refuses is `Rejected`, what it cannot do now is `Unavailable`."""
+    if isinstance(exc, _GONE):
+        return Unavailable(f"The database cannot do this now ({exc or type(exc).__name__}); nothing was done.")
+    if isinstance(exc, asyncpg.PostgresError):
+        return Rejected(f"PostgreSQL refused a statement: {exc}")
+    if isinstance(exc, asyncpg.exceptions.DataError):
+        return Rejected(f"PostgreSQL refused a value: {exc}")
+    return exc

@@ -1,0 +1,625 @@
+"""Runs: insertion, the transitions of a run's life, and views of it. Each transition is one function.
+
+A run is *claimable* exactly while it is queued and the oldest of its thread that has not ended; `claimable_at` says
+from when on. `promote` keeps that true whenever a run ends. Callers hold the locks that `heads.py` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, select, text, tuple_, update
+
+from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.journal import Phase
+from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Usage, may_become
+from holdfast.store import schema
+from holdfast.store.base import Row, Tx
+
+_r = schema.runs.c
+_THIS = (_r.tenant_id == bindparam("b_tenant_id"), _r.id == bindparam("b_id"))
+_COLUMNS = tuple(schema.runs.c)
+
+
+def _run(row: Row) -> Run:
+    (
+        tenant_id, id, thread_id, status, agent, acting_agent, agent_version, initiator, root_id, parent_id, parent_key,
+        depth, external_id, rank, ordinal, start_after, claimable_at, wake_at, on_busy_applied, rollback, limits,
+        deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos, requests,
+        input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at, successor_id,
+    ) = row[: len(_COLUMNS)]  # fmt: skip
+    return Run(
+        tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
+        parent_key, depth, external_id, rank, ordinal, start_after, claimable_at, wake_at,
+        OnBusy(on_busy_applied) if on_busy_applied else None, bool(rollback), limits, deadline, metadata, tags,
+        waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
+        Usage(requests, input_tokens, output_tokens, cost_micros, bool(priced)),
+        trace_id, created_at, started_at, ended_at, successor_id,
+    )  # fmt: skip
+
+
+_INSERT = insert(schema.runs).values({c.name: bindparam(c.name) for c in schema.runs.c})
+_INSERT_TAG = insert(schema.run_tags).values({c.name: bindparam(c.name) for c in schema.run_tags.c})
+
+
+async def add(tx: Tx, run: Run, tags: Sequence[str] = ()) -> None:
+    """Insert a run. The caller holds the thread's lock and adds head and first entry in the same transaction."""
+    u = run.usage
+    row = (
+        run.tenant_id, run.id, run.thread_id, run.status.value, run.agent, run.acting_agent, run.agent_version,
+        run.initiator, run.root_id, run.parent_id, run.parent_key, run.depth, run.external_id, run.rank, run.ordinal,
+        run.start_after, run.claimable_at, run.wake_at, run.on_busy_applied.value if run.on_busy_applied else None,
+        int(run.rollback), run.limits, run.deadline, run.metadata, run.tags, run.waiting_on, run.cancel_requested_at,
+        run.cancel_reason, run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros,
+        int(u.priced), run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id,
+    )  # fmt: skip
+    await tx.insert_many(_INSERT, [row])
+    if tags:
+        await tx.execute_many(_INSERT_TAG, [{"tenant_id": run.tenant_id, "tag": t, "run_id": run.id} for t in tags])
+
+
+_GET = select(*_COLUMNS).where(*_THIS)
+
+
+async def get(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run | None:
+    row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": run_id})
+    return None if row is None else _run(row)
+
+
+# -- transitions ------------------------------------------------------------------------------------------------
+
+_START = (
+    update(schema.runs)
+    .where(*_THIS, _r.status == RunStatus.QUEUED.value, _r.claimable_at.is_not(None))
+    .values(
+        status=RunStatus.RUNNING.value,
+        claimable_at=None,
+        waiting_on=None,
+        started_at=func.coalesce(_r.started_at, bindparam("b_now")),
+        ordinal=func.coalesce(_r.ordinal, bindparam("b_ordinal")),
+        agent_version=bindparam("b_version"),
+    )
+    .returning(*_COLUMNS)
+)
+
+
+async def start(tx: Tx, run: Run, version: str, ordinal: int | None) -> Run | None:
+    """queued → running. None if it is no longer claimable."""
+    row = await tx.first(
+        _START,
+        {
+            "b_tenant_id": run.tenant_id,
+            "b_id": run.id,
+            "b_now": tx.now_ms,
+            "b_ordinal": ordinal,
+            "b_version": version,
+        },
+    )
+    return None if row is None else _run(row)
+
+
+_END = (
+    update(schema.runs)
+    .where(*_THIS, _r.ended_at.is_(None))
+    .values(
+        status=bindparam("b_status"),
+        ended_at=bindparam("b_now"),
+        claimable_at=None,
+        wake_at=None,
+        waiting_on=None,
+        error=bindparam("b_error"),
+        output_pos=bindparam("b_output_pos"),
+        successor_id=bindparam("b_successor"),
+    )
+    .returning(_r.status)
+)
+_OUTPUT_POS = (
+    select(schema.entries.c.pos)
+    .where(
+        schema.entries.c.tenant_id == bindparam("b_tenant_id"),
+        schema.entries.c.run_id == bindparam("b_id"),
+        schema.entries.c.key == bindparam("b_key"),
+        schema.entries.c.phase == Phase.RESULT.value,
+    )
+    .order_by(schema.entries.c.attempt.desc())
+    .limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a run ends. The output stands in the step `output_key`, or in the entry at `output_pos`, or there is none."""
+
+    status: RunStatus
+    error: bytes | None = None
+    output_key: str | None = None
+    output_pos: int | None = None
+    successor: RunId | None = None
+
+
+async def end(tx: Tx, tenant_id: TenantId, run_id: RunId, before: RunStatus, ending: End) -> None:
+    """→ succeeded, failed or cancelled. `before` is what the caller read under the head's lock."""
+    assert may_become(before, ending.status), (before, ending.status)
+    output_pos = ending.output_pos
+    if ending.output_key is not None:
+        row = await tx.first(_OUTPUT_POS, {"b_tenant_id": tenant_id, "b_id": run_id, "b_key": ending.output_key})
+        assert row is not None, f"the output's step {ending.output_key} is not in the journal"
+        output_pos = row[0]
+    ended = await tx.first(
+        _END,
+        {
+            "b_tenant_id": tenant_id,
+            "b_id": run_id,
+            "b_status": ending.status.value,
+            "b_now": tx.now_ms,
+            "b_error": ending.error,
+            "b_output_pos": output_pos,
+            "b_successor": ending.successor,
+        },
+    )
+    assert ended is not None, "a run ends once"
+
+
+_USAGE = (
+    update(schema.runs)
+    .where(*_THIS)
+    .values(
+        usage_requests=bindparam("b_requests"),
+        usage_input_tokens=bindparam("b_input_tokens"),
+        usage_output_tokens=bindparam("b_output_tokens"),
+        usage_cost_micros=bindparam("b_cost_micros"),
+        usage_priced=bindparam("b_priced"),
+        acting_agent=bindparam("b_acting_agent"),
+    )
+)
+
+
+async def set_usage(tx: Tx, tenant_id: TenantId, run_id: RunId, usage: Usage, acting_agent: str) -> None:
+    await tx.execute(
+        _USAGE,
+        {
+            "b_tenant_id": tenant_id,
+            "b_id": run_id,
+            "b_requests": usage.requests,
+            "b_input_tokens": usage.input_tokens,
+            "b_output_tokens": usage.output_tokens,
+            "b_cost_micros": usage.cost_micros,
+            "b_priced": int(usage.priced),
+            "b_acting_agent": acting_agent,
+        },
+    )
+
+
+_PARK = (
+    update(schema.runs)
+    .where(*_THIS, _r.status == RunStatus.RUNNING.value)
+    .values(status=RunStatus.WAITING.value, waiting_on=bindparam("b_waiting_on"), wake_at=bindparam("b_wake_at"))
+)
+
+
+async def park(tx: Tx, tenant_id: TenantId, run_id: RunId, waiting_on: bytes, wake_at: int | None) -> None:
+    """running → waiting."""
+    changed = await tx.execute(
+        _PARK, {"b_tenant_id": tenant_id, "b_id": run_id, "b_waiting_on": waiting_on, "b_wake_at": wake_at}
+    )
+    assert changed == 1, "only a running run parks"
+
+
+_QUEUE = (
+    update(schema.runs)
+    .where(*_THIS, _r.status == bindparam("b_before"))
+    .values(
+        status=RunStatus.QUEUED.value,
+        claimable_at=bindparam("b_at"),
+        wake_at=None,
+        waiting_on=None,
+        ended_at=None,
+        error=None,
+        output_pos=None,
+    )
+)
+
+
+async def requeue(tx: Tx, tenant_id: TenantId, run_id: RunId, before: RunStatus, *, at: int) -> bool:
+    """running, waiting or failed → queued, claimable from `at`. It holds its thread all the while."""
+    assert may_become(before, RunStatus.QUEUED), before
+    return bool(
+        await tx.execute(
+            _QUEUE, {"b_tenant_id": tenant_id, "b_id": run_id, "b_before": before.value, "b_at": at}
+        )
+    )
+
+
+_ASK_CANCEL = (
+    update(schema.runs)
+    .where(*_THIS, _r.ended_at.is_(None))
+    .values(
+        cancel_requested_at=func.coalesce(_r.cancel_requested_at, bindparam("b_now")),
+        cancel_reason=func.coalesce(_r.cancel_reason, bindparam("b_reason")),
+        rollback=bindparam("b_rollback"),
+    )
+)
+
+
+async def ask_cancel(tx: Tx, run: Run, reason: str | None, *, rollback: bool = False) -> None:
+    """Note that the run should stop; its status stays until somebody ends it."""
+    await tx.execute(
+        _ASK_CANCEL,
+        {
+            "b_tenant_id": run.tenant_id,
+            "b_id": run.id,
+            "b_now": tx.now_ms,
+            "b_reason": reason,
+            "b_rollback": int(rollback or run.rollback),
+        },
+    )
+
+
+_SOFTEN = (
+    update(schema.runs)
+    .where(
+        _r.tenant_id == bindparam("b_tenant_id"),
+        _r.thread_id == bindparam("b_thread_id"),
+        _r.ended_at.is_(None),
+        _r.on_busy_applied == OnBusy.ROLLBACK.value,
+    )
+    .values(on_busy_applied=bindparam("b_applied"))
+)
+_SET_LIMITS = (
+    update(schema.runs)
+    .where(*_THIS)
+    .values(
+        limits=bindparam("b_limits"),
+        deadline=bindparam("b_deadline"),
+        cancel_requested_at=None,
+        cancel_reason=None,
+    )
+)
+_SET_TIMES = (
+    update(schema.runs)
+    .where(*_THIS)
+    .values(claimable_at=bindparam("b_at"))
+)
+_NEXT = (
+    select(_r.id, _r.status, _r.start_after, _r.claimable_at, _r.agent)
+    .where(
+        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None)
+    )
+    .order_by(_r.rank)
+    .limit(1)
+)
+
+
+async def soften_rollbacks(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, applied: OnBusy) -> None:
+    """The runs that asked for a rollback of this thread's holder did not get one: note what was applied instead."""
+    await tx.execute(
+        _SOFTEN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_applied": applied.value}
+    )
+
+
+async def set_limits(tx: Tx, tenant_id: TenantId, run_id: RunId, limits: bytes | None, deadline: int | None) -> None:
+    """The limits under which a retried run goes on."""
+    await tx.execute(
+        _SET_LIMITS, {"b_tenant_id": tenant_id, "b_id": run_id, "b_limits": limits, "b_deadline": deadline}
+    )
+
+
+async def promote(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> RunId | None:
+    """After a run of the thread ended: the oldest left becomes claimable, if it is queued. Which one, if any."""
+    row = await tx.first(_NEXT, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
+    if row is None or row[1] != RunStatus.QUEUED or row[3] is not None:
+        return None
+    at = max(tx.now_ms, row[2] or 0)
+    await tx.execute(_SET_TIMES, {"b_tenant_id": tenant_id, "b_id": row[0], "b_at": at})
+    return row[0]
+
+
+# -- finding work -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    tenant_id: TenantId
+    run_id: RunId
+    thread_id: ThreadId
+    agent: str
+    started: bool
+
+
+@lru_cache(maxsize=64)
+def _claimable(agents: tuple[str, ...], *, suspects: bool, suspects_only: bool) -> Any:
+    """SELECT … WHERE claimable_at <= :now AND agent IN (…) ORDER BY claimable_at LIMIT :n, on ix_runs_claimable.
+
+    A suspect is a run whose workers died under it `lapses_alone` times in a row.
+    """
+    h = schema.run_heads.c
+    query = select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at).where(
+        _r.claimable_at <= bindparam("b_now"), _r.agent.in_(agents)
+    )
+    if not suspects or suspects_only:
+        head = and_(h.tenant_id == _r.tenant_id, h.run_id == _r.id)
+        query = query.select_from(schema.runs.join(schema.run_heads, head))
+        too_many = h.lapses >= bindparam("b_lapses_alone")
+        query = query.where(too_many) if suspects_only else query.where(~too_many)
+    return query.order_by(_r.claimable_at).limit(bindparam("b_limit"))
+
+
+async def claimable(
+    tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, suspects: bool = False, suspects_only: bool = False
+) -> list[Candidate]:
+    """Runs that may be claimed now, unlocked: check again under the lock."""
+    params: dict[str, Any] = {"b_now": tx.now_ms, "b_limit": limit}
+    if not suspects or suspects_only:
+        params["b_lapses_alone"] = lapses_alone
+    statement = _claimable(tuple(sorted(agents)), suspects=suspects, suspects_only=suspects_only)
+    return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in await tx.all(statement, params)]
+
+
+@lru_cache(maxsize=64)
+def _next_claimable(agents: tuple[str, ...]) -> Any:
+    return select(func.min(_r.claimable_at)).where(_r.claimable_at > bindparam("b_now"), _r.agent.in_(agents))
+
+
+async def next_claimable_at(tx: Tx, agents: Sequence[str]) -> int | None:
+    """When the next queued run falls due, if one has a time to wait for."""
+    row = await tx.first(_next_claimable(tuple(sorted(agents))), {"b_now": tx.now_ms})
+    return row[0] if row else None
+
+
+_DUE = (
+    select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at)
+    .where(_r.wake_at <= bindparam("b_now"))
+    .order_by(_r.wake_at)
+    .limit(bindparam("b_limit"))
+)
+_NEXT_DUE = select(func.min(_r.wake_at)).where(_r.wake_at.is_not(None))
+_OVERDUE = (
+    select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at)
+    .where(
+        _r.deadline <= bindparam("b_now"),
+        _r.ended_at.is_(None),
+        _r.status.in_([RunStatus.QUEUED.value, RunStatus.WAITING.value]),
+    )
+    .order_by(_r.deadline)
+    .limit(bindparam("b_limit"))
+)
+
+
+async def due(tx: Tx, limit: int) -> list[Candidate]:
+    """Waiting runs whose timer has come. Index ix_runs_wake_at."""
+    rows = await tx.all(_DUE, {"b_now": tx.now_ms, "b_limit": limit})
+    return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in rows]
+
+
+async def next_due_at(tx: Tx) -> int | None:
+    row = await tx.first(_NEXT_DUE)
+    return row[0] if row else None
+
+
+async def overdue(tx: Tx, limit: int) -> list[Candidate]:
+    """Queued and waiting runs past their calendar deadline. Index ix_runs_deadline."""
+    rows = await tx.all(_OVERDUE, {"b_now": tx.now_ms, "b_limit": limit})
+    return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in rows]
+
+
+# -- views ------------------------------------------------------------------------------------------------------
+
+_e_in = schema.entries.alias("e_in")
+_e_out = schema.entries.alias("e_out")
+_b_in = schema.blobs.alias("b_in")
+_b_out = schema.blobs.alias("b_out")
+_h = schema.run_heads.c
+_FROM = (
+    schema.runs.join(schema.run_heads, and_(_h.tenant_id == _r.tenant_id, _h.run_id == _r.id))
+    .outerjoin(_e_in, and_(_e_in.c.tenant_id == _r.tenant_id, _e_in.c.run_id == _r.id, _e_in.c.pos == 1))
+    .outerjoin(_b_in, and_(_b_in.c.tenant_id == _r.tenant_id, _b_in.c.hash == _e_in.c.payload_blob))
+    .outerjoin(_e_out, and_(_e_out.c.tenant_id == _r.tenant_id, _e_out.c.run_id == _r.id, _e_out.c.pos == _r.output_pos))
+    .outerjoin(_b_out, and_(_b_out.c.tenant_id == _r.tenant_id, _b_out.c.hash == _e_out.c.payload_blob))
+)
+_VIEWED = (
+    *_COLUMNS,
+    func.coalesce(_e_in.c.payload, _b_in.c.data),
+    func.coalesce(_e_out.c.payload, _b_out.c.data),
+    _e_out.c.kind,
+    _h.epoch,
+    _h.pos,
+    _h.seq,
+)
+_VIEW = select(*_VIEWED).select_from(_FROM).where(*_THIS)
+_BY_EXTERNAL = (
+    select(*_VIEWED)
+    .select_from(_FROM)
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.external_id == bindparam("b_external_id"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """A run with input and output as stored; `output_is_message` when the output is a model message's text."""
+
+    view: RunView
+    output_is_message: bool
+
+
+def _view(row: Row) -> StoredView:
+    tail = row[len(_COLUMNS) :]
+    view = RunView(_run(row), tail[0] or b"null", tail[1], tail[3], tail[4], tail[5])
+    return StoredView(view, tail[2] == "model")
+
+
+async def view(tx: Tx, tenant_id: TenantId, run_id: RunId) -> StoredView | None:
+    row = await tx.first(_VIEW, {"b_tenant_id": tenant_id, "b_id": run_id})
+    return None if row is None else _view(row)
+
+
+async def by_external_id(tx: Tx, tenant_id: TenantId, external_id: str) -> StoredView | None:
+    row = await tx.first(_BY_EXTERNAL, {"b_tenant_id": tenant_id, "b_external_id": external_id})
+    return None if row is None else _view(row)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows, newest first. `before` is the id after which the page starts."""
+
+    agent: str | None = None
+    thread_id: ThreadId | None = None
+    status: tuple[RunStatus, ...] = ()
+    tag: str | None = None
+    version: str | None = None
+    principal_id: PrincipalId | None = None
+    parent_id: RunId | None = None
+    external_id: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    include_children: bool = False
+    before: bytes | None = None
+    limit: int = 50
+
+
+def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
+    where: list[Any] = [_r.tenant_id == tenant_id]
+    for column, value in (
+        (_r.agent, f.agent),
+        (_r.thread_id, f.thread_id),
+        (_r.agent_version, f.version),
+        (_r.initiator, f.principal_id),
+        (_r.parent_id, f.parent_id),
+        (_r.external_id, f.external_id),
+    ):
+        if value is not None:
+            where.append(column == value)
+    if f.status:
+        where.append(_r.status.in_([s.value for s in f.status]))
+    if f.created_after is not None:
+        where.append(_r.created_at > f.created_after)
+    if f.created_before is not None:
+        where.append(_r.created_at < f.created_before)
+    if f.before is not None:
+        where.append(_r.id < f.before)
+    if f.tag is not None:
+        t = schema.run_tags.c
+        where.append(_r.id.in_(select(t.run_id).where(t.tenant_id == tenant_id, t.tag == f.tag)))
+    if not f.include_children and f.parent_id is None and f.thread_id is None:
+        where.append(_r.parent_id.is_(None))
+    return where
+
+
+async def page(tx: Tx, tenant_id: TenantId, wanted: RunFilter) -> list[StoredView]:
+    """A page of runs, newest first. The ids are found first, so that payloads are read for one page only."""
+    ids = select(_r.id).where(*_wanted(tenant_id, wanted)).order_by(_r.id.desc()).limit(wanted.limit)
+    found = [row[0] for row in await tx.all(ids)]
+    if not found:
+        return []
+    query = (
+        select(*_VIEWED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(_r.id.desc())
+    )
+    return [_view(row) for row in await tx.all(query)]
+
+
+_BEFORE_ME = select(func.count(), func.min(_r.rank)).where(
+    _r.tenant_id == bindparam("b_tenant_id"),
+    _r.thread_id == bindparam("b_thread_id"),
+    _r.ended_at.is_(None),
+    _r.rank < bindparam("b_rank"),
+)
+_BY_RANK = select(_r.id).where(
+    _r.tenant_id == bindparam("b_tenant_id"),
+    _r.thread_id == bindparam("b_thread_id"),
+    _r.rank == bindparam("b_rank"),
+)
+
+
+async def ahead(tx: Tx, run: Run) -> tuple[int, RunId | None]:
+    """How many runs of the thread go first, and which of them holds it. Index ix_runs_thread_live."""
+    where = {"b_tenant_id": run.tenant_id, "b_thread_id": run.thread_id}
+    row = await tx.first(_BEFORE_ME, {**where, "b_rank": run.rank})
+    if row is None or not row[0]:
+        return 0, None
+    holder = await tx.first(_BY_RANK, {**where, "b_rank": row[1]})
+    return row[0], holder[0] if holder else None
+
+
+_CHILDREN_OPEN = text(
+    "WITH RECURSIVE below(id) AS ("
+    " SELECT id FROM runs WHERE tenant_id = :tenant_id AND parent_id = :run_id AND ended_at IS NULL"
+    " UNION ALL"
+    " SELECT r.id FROM runs r JOIN below b ON r.parent_id = b.id WHERE r.tenant_id = :tenant_id AND r.ended_at IS NULL"
+    ") SELECT r.id, r.thread_id FROM runs r JOIN below b ON r.id = b.id WHERE r.tenant_id = :tenant_id"
+)
+
+async def descendants_alive(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[RunId, ThreadId]]:
+    """Child runs, of any depth, that have not ended. Index ix_runs_parent."""
+    rows = await tx.all(_CHILDREN_OPEN, {"tenant_id": tenant_id, "run_id": run_id})
+    return [(row[0], row[1]) for row in rows]
+
+
+async def any_ended(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> bool:
+    """Whether one of these runs has ended."""
+    if not runs:
+        return False
+    query = select(_r.id).where(tuple_(_r.tenant_id, _r.id).in_(list(runs)), _r.ended_at.is_not(None)).limit(1)
+    return await tx.first(query) is not None
+
+
+_LAST_OF_THREAD = (
+    select(_r.id)
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"))
+    .order_by(_r.rank.desc())
+    .limit(1)
+)
+
+
+async def last_of_thread(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> RunId | None:
+    row = await tx.first(_LAST_OF_THREAD, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
+    return row[0] if row else None
+
+
+_COUNTS = select(_r.status, func.count()).where(_r.tenant_id == bindparam("b_tenant_id")).group_by(_r.status)
+_USAGE_NOW = select(
+    func.coalesce(func.sum(schema.entries.c.usage_requests), 0),
+    func.coalesce(func.sum(schema.entries.c.usage_input_tokens), 0),
+    func.coalesce(func.sum(schema.entries.c.usage_output_tokens), 0),
+    func.coalesce(func.sum(schema.entries.c.usage_cost_micros), 0),
+    func.coalesce(func.min(schema.entries.c.usage_priced), 1),
+).where(
+    schema.entries.c.tenant_id == bindparam("b_tenant_id"),
+    schema.entries.c.run_id == bindparam("b_id"),
+    schema.entries.c.usage_requests.is_not(None),
+)
+
+
+async def usage_so_far(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Usage:
+    """What the journal says the run used: for a run under way, whose row is only written at its transitions."""
+    row = await tx.first(_USAGE_NOW, {"b_tenant_id": tenant_id, "b_id": run_id})
+    assert row is not None
+    return Usage(int(row[0]), int(row[1]), int(row[2]), int(row[3]), bool(row[4]))
+
+
+async def counts(tx: Tx, tenant_id: TenantId) -> dict[RunStatus, int]:
+    return {RunStatus(row[0]): row[1] for row in await tx.all(_COUNTS, {"b_tenant_id": tenant_id})}
+
+
+_RANK_AFTER_HOLDER = (
+    select(_r.rank)
+    .where(
+        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None)
+    )
+    .order_by(_r.rank)
+    .limit(2)
+)
+
+
+async def rank_behind_holder(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int | None:
+    """A free rank directly behind the thread's holder, before every other queued run; None if nothing is queued.
+
+    Ranks are given in steps of `threads.RANK_STEP`, which leaves room for that many interrupts of one holder.
+    """
+    rows = await tx.all(_RANK_AFTER_HOLDER, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
+    if len(rows) < 2:
+        return None
+    holder, following = rows[0][0], rows[1][0]
+    return following - 1 if following - 1 > holder else None
+

@@ -1,0 +1,341 @@
+"""The tables, as SQLAlchemy Core. Migrations are proven equal to this file on both databases.
+
+Invariants of every table: `tenant_id` is NOT NULL and leads the primary key; ids are 16 bytes; times are integer
+milliseconds UTC; JSON is stored as UTF-8 bytes and never queried by the database.
+
+Foreign keys stand where rows are few (threads, runs, keys). `entries`, `messages` and `blob_refs` have none: a check
+per journal row would cost a lookup and, on PostgreSQL, a share lock on the run's row for each. Their rows are written
+and deleted only together with their run, by `journal.append` and `threads.delete`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _id(name: str, *, null: bool = False, key: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary(), nullable=null, primary_key=key)
+
+
+def _col(name: str, kind: TypeEngine[Any] | type[TypeEngine[Any]], *, null: bool = False, key: bool = False) -> Column[Any]:
+    return Column(name, kind, nullable=null, primary_key=key, autoincrement=False)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("name", Text),
+    _col("created_at", BigInteger),
+)
+
+principals = Table(
+    "principals",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _col("kind", Text),
+    _col("name", Text),
+    _col("scopes", LargeBinary),
+    _col("created_at", BigInteger),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _id("principal_id"),
+    _col("name", Text),
+    _col("digest", LargeBinary),
+    _col("created_at", BigInteger),
+    _col("expires_at", BigInteger, null=True),
+    _col("revoked_at", BigInteger, null=True),
+    ForeignKeyConstraint(["tenant_id", "principal_id"], ["principals.tenant_id", "principals.id"]),
+    Index("ix_api_keys_id", "id", unique=True),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("id", Text, key=True),
+    _col("kind", Text),
+    _col("version", Text),
+    _col("definition", LargeBinary),
+    _col("enabled", SmallInteger),
+    _col("updated_at", BigInteger),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _col("agents", LargeBinary),
+    _col("host", Text),
+    _col("pid", Integer),
+    _col("slots", Integer),
+    _col("started_at", BigInteger),
+    _col("seen_at", BigInteger),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _col("external_id", Text, null=True),
+    _col("title", Text, null=True),
+    _col("metadata", LargeBinary, null=True),
+    _col("hidden", SmallInteger),
+    _id("created_by"),
+    _col("created_at", BigInteger),
+    _col("updated_at", BigInteger),
+    _col("last_rank", BigInteger),
+    _col("last_ordinal", BigInteger),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+    Index(
+        "ux_threads_external_id",
+        "tenant_id",
+        "external_id",
+        unique=True,
+        sqlite_where=text("external_id IS NOT NULL"),
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _id("thread_id"),
+    _col("status", Text),
+    _col("agent", Text),
+    _col("acting_agent", Text),
+    _col("agent_version", Text),
+    _id("initiator"),
+    _id("root_id"),
+    _id("parent_id", null=True),
+    _col("parent_key", Text, null=True),
+    _col("depth", SmallInteger),
+    _col("external_id", Text, null=True),
+    _col("rank", BigInteger),
+    _col("ordinal", BigInteger, null=True),
+    _col("start_after", BigInteger, null=True),
+    _col("claimable_at", BigInteger, null=True),
+    _col("wake_at", BigInteger, null=True),
+    _col("on_busy_applied", Text, null=True),
+    _col("rollback", SmallInteger),
+    _col("limits", LargeBinary, null=True),
+    _col("deadline", BigInteger, null=True),
+    _col("metadata", LargeBinary, null=True),
+    _col("tags", LargeBinary, null=True),
+    _col("waiting_on", LargeBinary, null=True),
+    _col("cancel_requested_at", BigInteger, null=True),
+    _col("cancel_reason", Text, null=True),
+    _col("error", LargeBinary, null=True),
+    _col("output_pos", BigInteger, null=True),
+    _col("usage_requests", BigInteger),
+    _col("usage_input_tokens", BigInteger),
+    _col("usage_output_tokens", BigInteger),
+    _col("usage_cost_micros", BigInteger),
+    _col("usage_priced", SmallInteger),
+    _id("trace_id"),
+    _col("created_at", BigInteger),
+    _col("started_at", BigInteger, null=True),
+    _col("ended_at", BigInteger, null=True),
+    _id("successor_id", null=True),
+    ForeignKeyConstraint(["tenant_id", "thread_id"], ["threads.tenant_id", "threads.id"]),
+    Index("ux_runs_thread_rank", "tenant_id", "thread_id", "rank", unique=True),
+    Index(
+        "ix_runs_thread_live",
+        "tenant_id",
+        "thread_id",
+        "rank",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    # The database's own guarantee that a thread is held by one run: at most one has started and not ended.
+    Index(
+        "ux_runs_thread_holder",
+        "tenant_id",
+        "thread_id",
+        unique=True,
+        sqlite_where=text("started_at IS NOT NULL AND ended_at IS NULL"),
+        postgresql_where=text("started_at IS NOT NULL AND ended_at IS NULL"),
+    ),
+    Index(
+        "ix_runs_claimable",
+        "claimable_at",
+        "agent",
+        sqlite_where=text("claimable_at IS NOT NULL"),
+        postgresql_where=text("claimable_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_wake_at",
+        "wake_at",
+        sqlite_where=text("wake_at IS NOT NULL"),
+        postgresql_where=text("wake_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_deadline",
+        "deadline",
+        sqlite_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
+        postgresql_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
+    ),
+    Index("ix_runs_status", "tenant_id", "status", "id"),
+    Index("ix_runs_agent", "tenant_id", "agent", "id"),
+    Index(
+        "ix_runs_parent",
+        "tenant_id",
+        "parent_id",
+        "id",
+        sqlite_where=text("parent_id IS NOT NULL"),
+        postgresql_where=text("parent_id IS NOT NULL"),
+    ),
+    Index(
+        "ux_runs_external_id",
+        "tenant_id",
+        "external_id",
+        unique=True,
+        sqlite_where=text("external_id IS NOT NULL"),
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
+)
+
+run_tags = Table(
+    "run_tags",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("tag", Text, key=True),
+    _id("run_id", key=True),
+)
+
+# Narrow and hot. No index on lease_until: on PostgreSQL that keeps its updates in place (HOT).
+run_heads = Table(
+    "run_heads",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _col("epoch", BigInteger),
+    _col("pos", BigInteger),
+    _col("seq", BigInteger),
+    _id("owner", null=True),
+    _col("lease_until", BigInteger, null=True),
+    _col("lapses", SmallInteger),
+    _col("cancel", SmallInteger),
+    Index(
+        "ix_run_heads_owned",
+        "tenant_id",
+        "run_id",
+        sqlite_where=text("owner IS NOT NULL"),
+        postgresql_where=text("owner IS NOT NULL"),
+    ),
+    postgresql_with={"fillfactor": 70},
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _col("pos", BigInteger, key=True),
+    _col("type", Text),
+    _col("at", BigInteger),
+    _col("epoch", BigInteger),
+    _col("seq", BigInteger, null=True),
+    _col("phase", Text, null=True),
+    _col("key", Text, null=True),
+    _col("kind", Text, null=True),
+    _col("name", Text, null=True),
+    _col("attempt", Integer, null=True),
+    _col("tries", Integer, null=True),
+    _col("status", Text, null=True),
+    _col("digest", LargeBinary, null=True),
+    _col("payload", LargeBinary, null=True),
+    _col("payload_blob", LargeBinary, null=True),
+    _col("error", LargeBinary, null=True),
+    _col("prompt", LargeBinary, null=True),
+    _col("usage_requests", BigInteger, null=True),
+    _col("usage_input_tokens", BigInteger, null=True),
+    _col("usage_output_tokens", BigInteger, null=True),
+    _col("usage_cost_micros", BigInteger, null=True),
+    _col("usage_priced", SmallInteger, null=True),
+    _col("price_version", Text, null=True),
+    _col("started_at", BigInteger, null=True),
+    _col("ended_at", BigInteger, null=True),
+    UniqueConstraint("tenant_id", "run_id", "key", "phase", "attempt"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("thread_id", key=True),
+    _col("position", BigInteger, key=True),
+    _id("id"),
+    _id("run_id"),
+    _col("pos", BigInteger),
+    _col("role", Text),
+    _col("void", SmallInteger),
+    Index("ux_messages_id", "tenant_id", "id", unique=True),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("hash", LargeBinary, key=True),
+    _col("data", LargeBinary),
+    _col("touched_at", BigInteger),
+)
+
+blob_refs = Table(
+    "blob_refs",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("hash", LargeBinary, key=True),
+    _id("run_id", key=True),
+    Index("ix_blob_refs_run", "tenant_id", "run_id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("principal_id", key=True),
+    _col("route", Text, key=True),
+    _col("key", Text, key=True),
+    _col("body_digest", LargeBinary),
+    _col("status", SmallInteger),
+    _col("resource", LargeBinary),
+    _col("created_at", BigInteger),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)

@@ -1,0 +1,255 @@
+"""Threads: conversations, the ordinals of their runs, and which run holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+
+from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.runs import RunStatus
+from holdfast.domain.threads import Thread, ThreadStatus, ThreadView
+from holdfast.store import schema
+from holdfast.store.base import Row, Tx
+
+RANK_STEP = 1 << 20
+"""Ranks leave this much room between queued runs, for interrupts that go ahead of them."""
+
+_t = schema.threads.c
+_r = schema.runs.c
+_THIS = (_t.tenant_id == bindparam("b_tenant_id"), _t.id == bindparam("b_id"))
+_COLUMNS = (
+    _t.tenant_id,
+    _t.id,
+    _t.external_id,
+    _t.title,
+    _t.metadata,
+    _t.hidden,
+    _t.created_by,
+    _t.created_at,
+    _t.updated_at,
+)
+
+
+def _thread(row: Row) -> Thread:
+    return Thread(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6], row[7], row[8])
+
+
+_INSERT = insert(schema.threads).values({c.name: bindparam(c.name) for c in schema.threads.c})
+
+
+async def add(tx: Tx, thread: Thread, *, last_rank: int = 0, last_ordinal: int = 0) -> None:
+    await tx.execute(
+        _INSERT,
+        {
+            "tenant_id": thread.tenant_id,
+            "id": thread.id,
+            "external_id": thread.external_id,
+            "title": thread.title,
+            "metadata": thread.metadata,
+            "hidden": int(thread.hidden),
+            "created_by": thread.created_by,
+            "created_at": thread.created_at,
+            "updated_at": thread.updated_at,
+            "last_rank": last_rank,
+            "last_ordinal": last_ordinal,
+        },
+    )
+
+
+_GET = select(*_COLUMNS).where(*_THIS)
+_BY_EXTERNAL = select(*_COLUMNS).where(
+    _t.tenant_id == bindparam("b_tenant_id"), _t.external_id == bindparam("b_external_id")
+)
+_LOCK = _GET.with_for_update()
+
+
+async def get(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread | None:
+    row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return None if row is None else _thread(row)
+
+
+async def by_external_id(tx: Tx, tenant_id: TenantId, external_id: str) -> Thread | None:
+    row = await tx.first(_BY_EXTERNAL, {"b_tenant_id": tenant_id, "b_external_id": external_id})
+    return None if row is None else _thread(row)
+
+
+async def lock(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread | None:
+    row = await tx.first(_LOCK, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return None if row is None else _thread(row)
+
+
+_NEXT_RANK = (
+    update(schema.threads).where(*_THIS).values(last_rank=_t.last_rank + RANK_STEP, updated_at=bindparam("b_now"))
+).returning(_t.last_rank)
+_NEXT_ORDINAL = (
+    update(schema.threads).where(*_THIS).values(last_ordinal=_t.last_ordinal + 1, updated_at=bindparam("b_now"))
+).returning(_t.last_ordinal)
+_TOUCH = update(schema.threads).where(*_THIS).values(updated_at=bindparam("b_now"))
+
+
+async def next_rank(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int:
+    """The next place in the thread's queue. The caller holds the thread's lock."""
+    row = await tx.first(_NEXT_RANK, {"b_tenant_id": tenant_id, "b_id": thread_id, "b_now": tx.now_ms})
+    assert row is not None
+    return row[0]
+
+
+async def next_ordinal(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int:
+    """The number, dense from 1, of a run that starts now: the order in which the thread's runs really ran."""
+    row = await tx.first(_NEXT_ORDINAL, {"b_tenant_id": tenant_id, "b_id": thread_id, "b_now": tx.now_ms})
+    assert row is not None
+    return row[0]
+
+
+async def touch(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
+    await tx.execute(_TOUCH, {"b_tenant_id": tenant_id, "b_id": thread_id, "b_now": tx.now_ms})
+
+
+_UPDATE = (
+    update(schema.threads)
+    .where(*_THIS)
+    .values(title=bindparam("b_title"), metadata=bindparam("b_metadata"), updated_at=bindparam("b_now"))
+)
+
+
+async def change(tx: Tx, thread: Thread) -> None:
+    """Write a thread's title and metadata."""
+    await tx.execute(
+        _UPDATE,
+        {
+            "b_tenant_id": thread.tenant_id,
+            "b_id": thread.id,
+            "b_title": thread.title,
+            "b_metadata": thread.metadata,
+            "b_now": tx.now_ms,
+        },
+    )
+
+
+# The head of a thread: its holder (the lowest rank that has not ended; ix_runs_thread_live) or else its last run.
+_of_thread = and_(_r.tenant_id == _t.tenant_id, _r.thread_id == _t.id)
+_LIVE = select(_r.id).where(_of_thread, _r.ended_at.is_(None)).order_by(_r.rank).limit(1)
+_LAST = select(_r.id).where(_of_thread).order_by(_r.rank.desc()).limit(1)
+_HEAD_ID = func.coalesce(
+    _LIVE.correlate(schema.threads).scalar_subquery(), _LAST.correlate(schema.threads).scalar_subquery()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadFilter:
+    """Which threads a list shows, newest first. `before` is the id after which the page starts."""
+
+    status: ThreadStatus | None = None
+    external_id: str | None = None
+    before: bytes | None = None
+    limit: int = 50
+
+
+def _views(where: list[Any], limit: int) -> Any:
+    page = (
+        select(*_COLUMNS, _HEAD_ID.label("head_id")).where(*where).order_by(_t.id.desc()).limit(limit).subquery("page")
+    )
+    head = schema.runs.alias("head")
+    return (
+        select(page, head.c.status, head.c.waiting_on)
+        .select_from(page.outerjoin(head, and_(head.c.tenant_id == page.c.tenant_id, head.c.id == page.c.head_id)))
+        .order_by(page.c.id.desc())
+    )
+
+
+def _view(row: Row) -> ThreadView:
+    return ThreadView(_thread(row), row[9], RunStatus(row[10]) if row[10] else None, row[11])
+
+
+_VIEW = _views([*_THIS], 1)
+
+
+async def view(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> ThreadView | None:
+    row = await tx.first(_VIEW, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return None if row is None else _view(row)
+
+
+_STATUSES: dict[ThreadStatus, tuple[RunStatus, ...]] = {
+    ThreadStatus.BUSY: (RunStatus.QUEUED, RunStatus.RUNNING),
+    ThreadStatus.WAITING: (RunStatus.WAITING,),
+    ThreadStatus.ERROR: (RunStatus.FAILED,),
+    ThreadStatus.IDLE: (RunStatus.SUCCEEDED, RunStatus.CANCELLED),
+}
+
+
+async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[ThreadView]:
+    """A page of visible threads, newest first."""
+    where: list[Any] = [_t.tenant_id == tenant_id, _t.hidden == 0]
+    if wanted.external_id is not None:
+        where.append(_t.external_id == wanted.external_id)
+    if wanted.before is not None:
+        where.append(_t.id < wanted.before)
+    if wanted.status is not None:
+        head = schema.runs.alias("status_head")
+        status = (
+            select(head.c.status).where(head.c.tenant_id == _t.tenant_id, head.c.id == _HEAD_ID).scalar_subquery()
+        )
+        fits = status.in_([str(s) for s in _STATUSES[wanted.status]])
+        where.append(or_(fits, status.is_(None)) if wanted.status is ThreadStatus.IDLE else fits)
+    return [_view(row) for row in await tx.all(_views(where, wanted.limit))]
+
+
+_RUN_IDS = select(_r.id).where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"))
+_HOLDER = (
+    select(_r.id, _r.status, _r.rank, _r.started_at)
+    .where(
+        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"), _r.ended_at.is_(None)
+    )
+    .order_by(_r.rank)
+    .limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    run_id: RunId
+    status: RunStatus
+    rank: int
+    started: bool
+
+
+async def holder(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Holder | None:
+    """The run that holds the thread: its oldest that has not ended. Index ix_runs_thread_live."""
+    row = await tx.first(_HOLDER, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return None if row is None else Holder(row[0], RunStatus(row[1]), row[2], row[3] is not None)
+
+
+async def run_ids(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> list[RunId]:
+    return [row[0] for row in await tx.all(_RUN_IDS, {"b_tenant_id": tenant_id, "b_id": thread_id})]
+
+
+async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
+    """Delete a thread with its runs, entries and messages. The caller saw, under the lock, that no run is alive."""
+    of_thread = select(_r.id).where(_r.tenant_id == tenant_id, _r.thread_id == thread_id)
+    for table in (schema.entries, schema.blob_refs, schema.run_tags, schema.run_heads):
+        await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.run_id.in_(of_thread)))
+    messages, runs, threads = schema.messages.c, schema.runs.c, schema.threads.c
+    await tx.execute(
+        delete(schema.messages).where(messages.tenant_id == tenant_id, messages.thread_id == thread_id)
+    )
+    await tx.execute(delete(schema.runs).where(runs.tenant_id == tenant_id, runs.thread_id == thread_id))
+    await tx.execute(delete(schema.threads).where(threads.tenant_id == tenant_id, threads.id == thread_id))
+
+
+def new(
+    tenant_id: TenantId, thread_id: ThreadId, created_by: PrincipalId, now: int, **given: Any
+) -> Thread:
+    """A thread as it is at creation."""
+    return Thread(
+        tenant_id,
+        thread_id,
+        given.get("external_id"),
+        given.get("title"),
+        given.get("metadata"),
+        given.get("hidden", False),
+        created_by,
+        now,
+        now,
+    )
