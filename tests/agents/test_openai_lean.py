@@ -18,8 +18,9 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     BinaryContent,
     ImageUrl,
@@ -265,7 +266,11 @@ ALL_AT_ONCE = Case(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydantic-ai says which settings a model does not take
 def test_requests_and_answers_are_the_stock_clients(api: provider.Api, case: Case) -> None:
-    assert_same(*asyncio.run(both(api, case)))
+    try:
+        stock, lean = asyncio.run(both(api, case))
+    except UserError:  # pydantic-ai refuses the combination before it asks any client
+        reject()
+    assert_same(stock, lean)
 
 
 # --- what generated requests may not reach ---

@@ -570,13 +570,15 @@ class Price:
 class _Rates:
     """What a model's tokens cost. A price in dollars per million tokens is one in micro-dollars per token.
 
-    Only for models with flat prices, where the library's answer is linear in these four counts.
+    Only for models with flat prices, where the library's answer is linear in these four counts. `variant_keys` are the
+    details of an answer (such as its service tier) that may select other prices.
     """
 
     input: Decimal
     output: Decimal
     cache_read: Decimal
     cache_write: Decimal
+    variant_keys: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -606,7 +608,9 @@ def price(response: ModelResponse) -> Price:
     if entry is None or _is_unmeasured(usage):
         return Price(0, False, book.version)
     provider, model, rates = entry
-    cost = _linear_cost(usage, rates) if rates is not None else None
+    cost = None
+    if rates is not None and rates.variant_keys.isdisjoint(response.provider_details or ()):
+        cost = _linear_cost(usage, rates)
     if cost is None:
         cost = _library_cost(response, provider, model)
     return Price(0, False, book.version) if cost is None else Price(_micros(cost), True, book.version)
@@ -668,7 +672,7 @@ def _rates(provider: Provider, info: ModelInfo) -> _Rates | None:
     from genai_prices.types import Usage as Tokens
 
     prices = info.prices
-    if not isinstance(prices, ModelPrice) or getattr(info, "price_variants", None) or not _is_flat(prices):
+    if not isinstance(prices, ModelPrice) or not _is_flat(prices):
         return None
     million = 1_000_000
 
@@ -681,6 +685,7 @@ def _rates(provider: Provider, info: ModelInfo) -> _Rates | None:
             cost(output_tokens=million),
             cost(input_tokens=million, cache_read_tokens=million),
             cost(input_tokens=million, cache_write_tokens=million),
+            frozenset(key for variant in info.price_variants or () for key in variant.when),
         )
     except (ValueError, LookupError):
         return None

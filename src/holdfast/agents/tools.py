@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, update_wrapper
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, get_origin, get_type_hints, overload
@@ -25,7 +25,7 @@ from holdfast.agents.fingerprint import source_of
 from holdfast.domain import limits
 from holdfast.domain.agents import EffectClass
 from holdfast.domain.encoding import encode
-from holdfast.domain.errors import DefinitionError, HoldfastError
+from holdfast.domain.errors import DefinitionError, HoldfastError, NotEncodable
 
 __all__ = ["InvalidArguments", "ModelRetry", "Tool", "ToolContext", "ToolReturn", "tool"]
 
@@ -36,6 +36,7 @@ DepsT = TypeVar("DepsT")
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RESERVED_PREFIXES: Final = ("final_result", "transfer_to_")
 ERRORS_SHOWN_MAX: Final = 20
+TIMEOUT_S_MAX: Final = 1_000_000
 
 
 class InvalidArguments(HoldfastError):
@@ -137,7 +138,6 @@ class ToolSpec:
     positional: tuple[str, ...] = ()
     var_positional: str | None = None
     agent: base.Agent | None = None
-    schema_bytes: bytes = field(default=b"", repr=False)
 
 
 class Tool(Generic[P, R]):
@@ -343,18 +343,22 @@ class FunctionSchema:
 def function_schema(function: Callable[..., Any], name: str | None) -> FunctionSchema:
     """Build schema and validator; `DefinitionError` if a type has no JSON schema or a name cannot be resolved."""
     shown = name or getattr(function, "__name__", type(function).__name__)
+    if isinstance(function, partial):
+        raise DefinitionError(f"Tool {shown!r}: a partial would offer the model what it binds; write a function.")
+    # An object that can be called: its signature and hints are its method's.
+    target = function if inspect.isroutine(function) else function.__call__
     try:
-        takes_ctx = takes_tool_context(function)
-        made = _SchemaTool[Any](_without_ctx(function) if takes_ctx else function, name=shown)
+        takes_ctx = takes_tool_context(target)
+        made = _SchemaTool[Any](_without_ctx(target) if takes_ctx else target, name=shown)
     except Exception as exc:
         raise DefinitionError(f"The function of tool {shown!r} has no usable schema: {exc}") from exc
     schema = made.function_schema
     return FunctionSchema(
         name=shown,
-        description=made.description or "",
+        description=made.description or inspect.getdoc(function) or "",
         parameters=schema.json_schema,
         takes_ctx=takes_ctx,
-        is_async=inspect.iscoroutinefunction(inspect.unwrap(function)) or schema.is_async,
+        is_async=schema.is_async,
         validate=partial(_validate_with_pydantic, schema.validator),
         positional=tuple(schema.positional_fields),
         var_positional=schema.var_positional_field,
@@ -366,7 +370,7 @@ def takes_tool_context(function: Callable[..., Any]) -> bool:
     first = next(iter(inspect.signature(function).parameters.values()), None)
     if first is None or first.annotation is inspect.Parameter.empty:
         return False
-    hint = get_type_hints(function if not isinstance(function, partial) else function.func).get(first.name)
+    hint = get_type_hints(function).get(first.name)
     return hint is ToolContext or get_origin(hint) is ToolContext
 
 
@@ -430,8 +434,8 @@ def timeout_ms_of(timeout: timedelta | float | None) -> int:
     if timeout is None:
         return limits.TOOL_TIMEOUT_MS
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
-        raise DefinitionError(f"A timeout is a number of seconds above 0, or a timedelta, not {timeout!r}.")
+    if not 0 < seconds < TIMEOUT_S_MAX:
+        raise DefinitionError(f"A timeout is above 0 and below {TIMEOUT_S_MAX:,} seconds, not {timeout!r}.")
     return max(1, round(seconds * 1000))
 
 
@@ -445,4 +449,8 @@ def checked(spec: ToolSpec) -> ToolSpec:
         raise DefinitionError(f"The retries of tool {spec.name!r} are 0 or more, not {spec.retries}.")
     if not callable(spec.fn):
         raise DefinitionError(f"What tool {spec.name!r} calls is not callable.")
-    return replace(spec, schema_bytes=encode(spec.parameters, what=f"The schema of tool {spec.name!r}"))
+    try:
+        encode(spec.parameters)
+    except NotEncodable as exc:
+        raise DefinitionError(f"The schema of tool {spec.name!r} is not JSON: {exc.message}") from exc
+    return spec

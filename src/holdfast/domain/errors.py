@@ -23,6 +23,7 @@
     ├── Parked                      the run waits; the coroutine is let go
     ├── Cancelled                   the run was asked to stop
     ├── Restarted                   the run handed over to its successor
+    ├── Released                    the process stops; another takes the run up where it stands
     └── LeaseLost                   another worker owns the run now
 
 HTTP statuses are given to these classes in `web/problems.py` and nowhere else.
@@ -223,6 +224,10 @@ class Cancelled(Signal):
 
 class Restarted(Signal):
     """The run ended and its successor was started."""
+
+
+class Released(Signal):
+    """The process stops; the run goes back to the queue and is taken up where it stands."""
 
 
 class LeaseLost(Signal):

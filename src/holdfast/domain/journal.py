@@ -75,14 +75,7 @@ def matches_arguments(kind: StepKind) -> bool:
     match kind:
         case StepKind.CODE | StepKind.TOOL | StepKind.CHILD | StepKind.SLEEP | StepKind.INTERRUPT:
             return True
-        case (
-            StepKind.MODEL
-            | StepKind.EVENT
-            | StepKind.EMIT
-            | StepKind.VALUE
-            | StepKind.HANDOFF
-            | StepKind.STATE
-        ):
+        case StepKind.MODEL | StepKind.EVENT | StepKind.EMIT | StepKind.VALUE | StepKind.HANDOFF | StepKind.STATE:
             return False
         case _:
             assert_never(kind)

@@ -1,9 +1,9 @@
 """A run's life: its states, which may follow which, and what a run is.
 
-    queued  → running, cancelled
-    running → waiting, queued, succeeded, failed, cancelled
-    waiting → queued, cancelled, failed
-    failed  → queued                  (retry only)
+queued  → running, cancelled
+running → waiting, queued, succeeded, failed, cancelled
+waiting → queued, cancelled, failed
+failed  → queued                  (retry only)
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ def _record(row: Row) -> AgentRecord:
     return AgentRecord(row[0], row[1], AgentKind(row[2]), row[3], row[4], bool(row[5]), row[6])
 
 
-async def register(
-    tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, version: str, definition: bytes
-) -> None:
+async def register(tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, version: str, definition: bytes) -> None:
     """Note what this process can run. The kill switch is left as it is."""
     await tx.execute(
         _UPSERT,
@@ -71,9 +69,7 @@ async def page(tx: Tx, tenant_id: TenantId, after: str, limit: int) -> list[Agen
 
 async def set_enabled(tx: Tx, tenant_id: TenantId, id: str, enabled: bool) -> bool:
     return bool(
-        await tx.execute(
-            _ENABLE, {"b_tenant_id": tenant_id, "b_id": id, "b_enabled": int(enabled), "b_now": tx.now_ms}
-        )
+        await tx.execute(_ENABLE, {"b_tenant_id": tenant_id, "b_id": id, "b_enabled": int(enabled), "b_now": tx.now_ms})
     )
 
 

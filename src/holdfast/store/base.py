@@ -107,9 +107,7 @@ class Database(Protocol):
         """Run `body`, which must not write, on a consistent snapshot."""
         ...
 
-    def submit(
-        self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]
-    ) -> None:
+    def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
         """Queue a system transaction on the one serial lane of the journal writer; `done` is called on the loop.
 
         `failed` is called in the lane, maybe from another thread, before the next body runs there.
@@ -139,4 +137,3 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
         return stop.value
     coroutine.close()
     raise AssertionError("a transaction's body awaited something other than its own statements")
-

@@ -22,7 +22,8 @@ from holdfast.store.runs import Candidate, End
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that is now ours. `entries` is its journal as far as it was read with the claim; `input` is JSON."""
+    """A run that is now ours. `entries` is its journal from before this claim, `input` is JSON; `positions` tells, for
+    each entry that is a message (by `pos`), its place in the thread."""
 
     run: Run
     epoch: int
@@ -31,6 +32,7 @@ class Claimed:
     input_position: int
     next_position: int
     lapses: int
+    positions: Mapping[int, int]
     appended: tuple[tuple[int, NewEntry], ...] = ()
 
 
@@ -50,12 +52,14 @@ async def claim(
     free = await heads.lock_free(tx, [(c.tenant_id, c.run_id) for c in candidates])
     claimed: list[Claimed] = []
     for candidate in candidates:
-        head = free.get(candidate.run_id)
+        head = free.get((candidate.tenant_id, candidate.run_id))
         if head is None or head.owner is not None:
             continue
         run = await runs.get(tx, candidate.tenant_id, candidate.run_id)
         if run is None or run.status is not RunStatus.QUEUED or run.claimable_at is None:
             continue
+        if run.claimable_at > tx.now_ms:
+            continue  # put off since it was found: it was claimed, and backs off after a lapse
         if (run.started_at is not None) is not candidate.started:
             continue  # the thread was not locked for this one: the next round will
         claimed.append(await _take(tx, worker, run, head, versions.get(run.agent, ""), lease_ms))
@@ -70,22 +74,21 @@ async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, le
     epoch, pos, _ = await heads.take(tx, head, worker, lease_ms, entries=len(new))
     started = await runs.start(tx, run, version, ordinal)
     assert started is not None, "the head was locked and the run claimable"
-    position = await _input_position(tx, run, first)
     if first:
-        await messages.add(tx, [input_message(run, position)])
+        last = await messages.last_position(tx, run.tenant_id, run.thread_id)
+        await messages.add(tx, [input_message(run, last + 1)])
     first_pos = pos - len(new)
-    await entries.add(
-        tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=first_pos, seq=head.seq, new=new
-    )
-    span = await messages.span_of_run(tx, run.tenant_id, run.thread_id, run.id)
+    await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=first_pos, seq=head.seq, new=new)
+    positions = await messages.positions_of_run(tx, run.tenant_id, run.thread_id, run.id)
     return Claimed(
         run=started,
         epoch=epoch,
         input=before[0].payload or b"null",
         entries=tuple(before),
-        input_position=position,
-        next_position=(span[1] if span else position) + 1,
+        input_position=positions[1],
+        next_position=max(positions.values()) + 1,
         lapses=head.lapses,
+        positions=positions,
         appended=tuple((first_pos + n + 1, entry) for n, entry in enumerate(new)),
     )
 
@@ -94,14 +97,6 @@ def input_message(run: Run, position: int) -> Row:
     """The run's input as a message of its thread: the payload of its first entry."""
     message = NewMessage(input_message_id(run.id), Role.USER, position)
     return messages.row(run.tenant_id, run.thread_id, run.id, 1, message)
-
-
-async def _input_position(tx: Tx, run: Run, first: bool) -> int:
-    if first:
-        return await messages.last_position(tx, run.tenant_id, run.thread_id) + 1
-    span = await messages.span_of_run(tx, run.tenant_id, run.thread_id, run.id)
-    assert span is not None, "a started run has its input among the messages"
-    return span[0]
 
 
 async def load(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[Entry]:
@@ -214,9 +209,7 @@ async def end_unowned(
     """
     entry = NewEntry(type=type, at=tx.now_ms, payload=encode(data))
     epoch, pos = await heads.free(tx, head, fence=True, entries=1)
-    await entries.add(
-        tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry]
-    )
+    await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry])
     error = encode(data) if status is RunStatus.FAILED else None
     await runs.set_usage(
         tx, run.tenant_id, run.id, await runs.usage_so_far(tx, run.tenant_id, run.id), run.acting_agent

@@ -152,9 +152,7 @@ _AT = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.pos == bindpa
 
 async def after(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int, limit: int) -> list[Entry]:
     """Entries behind `pos`, in order."""
-    rows = await tx.all(
-        _AFTER, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": pos, "b_limit": limit}
-    )
+    rows = await tx.all(_AFTER, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": pos, "b_limit": limit})
     return [_entry(row) for row in rows]
 
 
@@ -165,9 +163,7 @@ async def at(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int) -> Entry | No
 
 async def steps(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, limit: int) -> list[Entry]:
     """Steps behind `seq = after`, in order."""
-    rows = await tx.all(
-        _STEPS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": after, "b_limit": limit}
-    )
+    rows = await tx.all(_STEPS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": after, "b_limit": limit})
     return [_entry(row) for row in rows]
 
 
@@ -186,26 +182,20 @@ async def voided(tx: Tx, tenant_id: TenantId, run_id: RunId) -> set[tuple[str, i
     return found
 
 
-_LAST_FAILED = (
-    select(*_COLUMNS)
-    .select_from(_WITH_BLOB)
-    .where(*_OF_RUN, _e.status == StepStatus.FAILED.value)
-    .order_by(_e.pos.desc())
-    .limit(bindparam("b_limit"))
+_ATTEMPTS = (
+    select(_e.attempt)
+    .where(*_OF_RUN, _e.key == bindparam("b_key"), _e.phase == Phase.RESULT.value)
+    .order_by(_e.attempt)
 )
 
 
-async def failed(tx: Tx, tenant_id: TenantId, run_id: RunId, limit: int) -> list[Entry]:
-    """Failed steps of a run, the last first."""
-    rows = await tx.all(_LAST_FAILED, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_limit": limit})
-    return [_entry(row) for row in rows]
+async def of_key(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> list[int]:
+    """The attempts that a step has recorded, the last one last."""
+    rows = await tx.all(_ATTEMPTS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key})
+    return [row[0] for row in rows]
 
 
-_UNENDED_TOOL = (
-    select(_e.pos)
-    .where(*_OF_RUN, _e.type == EntryType.TOOL_STARTED.value)
-    .limit(1)
-)
+_UNENDED_TOOL = select(_e.pos).where(*_OF_RUN, _e.type == EntryType.TOOL_STARTED.value).limit(1)
 
 
 async def started_a_changing_tool(tx: Tx, tenant_id: TenantId, run_id: RunId) -> bool:

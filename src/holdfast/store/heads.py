@@ -96,7 +96,7 @@ async def lock_many(tx: Tx, runs: Iterable[tuple[TenantId, RunId]]) -> dict[RunI
     return found
 
 
-async def lock_free(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> dict[RunId, Head]:
+async def lock_free(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> dict[tuple[TenantId, RunId], Head]:
     """Lock those heads that nobody else has locked now (`SKIP LOCKED`), in id order."""
     if not runs:
         return {}
@@ -106,7 +106,7 @@ async def lock_free(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> dict[RunI
         .order_by(_h.run_id)
         .with_for_update(skip_locked=True)
     )
-    return {row[1]: _head(row) for row in await tx.all(statement)}
+    return {(row[0], row[1]): _head(row) for row in await tx.all(statement)}
 
 
 _TAKE = (
@@ -122,9 +122,7 @@ _TAKE = (
 )
 
 
-async def take(
-    tx: Tx, head: Head, owner: WorkerId, lease_ms: int, *, entries: int
-) -> tuple[int, int, int]:
+async def take(tx: Tx, head: Head, owner: WorkerId, lease_ms: int, *, entries: int) -> tuple[int, int, int]:
     """Give a locked head to a worker and reserve `entries` positions: the new `(epoch, pos, seq)`."""
     row = await tx.first(
         _TAKE,
@@ -186,14 +184,15 @@ _FENCE = (
         lease_until=bindparam("b_lease_until"),
         lapses=0,
     )
-    .returning(_h.run_id, _h.pos, _h.seq, _h.cancel)
+    .returning(_h.tenant_id, _h.run_id, _h.epoch, _h.pos, _h.seq, _h.cancel)
 )
 
 
 async def fence(tx: Tx, rows: Sequence[tuple[TenantId, RunId, int, int, int]], lease_ms: int) -> list[Row]:
     """The fencing token at work: for each `(tenant, run, epoch, entries, steps)` whose head still says running under
-    that epoch, advance `pos` and `seq`, renew the lease, forget lapses. Rows `(run_id, pos, seq, cancel)` for those;
-    a run that is missing has another owner now. `rows` in id order."""
+    that epoch, advance `pos` and `seq`, renew the lease, forget lapses. Rows `(tenant_id, run_id, epoch, pos, seq,
+    cancel)` for those; what is missing has another owner now: a batch may hold a zombie beside the owner of its run.
+    `rows` in id order."""
     until = tx.now_ms + lease_ms
     return await tx.fetch_many(
         _FENCE,
@@ -230,9 +229,7 @@ async def renew(tx: Tx, owner: bytes, held: Sequence[tuple[bytes, bytes, int]], 
 
 
 _OWNED = select(*_COLUMNS, schema.runs.c.thread_id).select_from(
-    schema.run_heads.join(
-        schema.runs, (schema.runs.c.tenant_id == _h.tenant_id) & (schema.runs.c.id == _h.run_id)
-    )
+    schema.run_heads.join(schema.runs, (schema.runs.c.tenant_id == _h.tenant_id) & (schema.runs.c.id == _h.run_id))
 )
 _LAPSED = (
     _OWNED.where(_h.owner.is_not(None), _h.lease_until < bindparam("b_now"), _h.owner != bindparam("b_except"))

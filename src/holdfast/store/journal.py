@@ -7,12 +7,12 @@ that same UPDATE; a run that ends wakes its parent and promotes the next of its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from holdfast.domain.ids import RunId, TenantId, ThreadId
-from holdfast.domain.journal import NewEntry
-from holdfast.domain.runs import RunStatus, Usage
-from holdfast.store import ending, entries, heads, runs
+from holdfast.domain.journal import EntryType, NewEntry
+from holdfast.domain.runs import Run, RunStatus, Usage
+from holdfast.store import ending, entries, heads, runs, threads
 from holdfast.store.base import Tx
 
 
@@ -32,10 +32,19 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """running → ended; `parent` is woken."""
+    """running → ended; `parent` is woken. `successor` starts in the same commit, ahead of the thread's queue."""
 
     end: runs.End
     parent: RunId | None = None
+    successor: Successor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A run that follows on another one's end, and its input (JSON). Its rank is given in the commit."""
+
+    run: Run
+    input: bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,19 +95,20 @@ async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appende
     placed = _group(batch, results)
     rows = [
         (tenant_id, run_id, epoch, group.entries, group.steps)
-        for (tenant_id, run_id, epoch), group in sorted(placed.items(), key=lambda item: item[0][1])
+        for (tenant_id, run_id, epoch), group in sorted(placed.items(), key=lambda item: (item[0][1], item[0][0]))
     ]
-    fenced = {row[0]: row for row in await heads.fence(tx, rows, lease_ms)}
+    fenced = {(row[0], row[1], row[2]): row[3:] for row in await heads.fence(tx, rows, lease_ms)}
     writing = entries.Batch()
     accepted: list[tuple[Append, Appended]] = []
-    for (_, run_id, _), group in placed.items():
-        row = fenced.get(run_id)
+    for key, group in placed.items():
+        row = fenced.get(key)
         if row is None:
             for _, result in group.appends:
                 result.refused = True
             continue
         accepted.extend(group.appends)
-        _place(writing, group, row[1] - group.entries, row[2] - group.steps, bool(row[3]))
+        pos, seq, cancel = row
+        _place(writing, group, pos - group.entries, seq - group.steps, bool(cancel))
     await writing.write(tx)
     await _change(tx, accepted)
     return results
@@ -129,6 +139,7 @@ async def _lock(tx: Tx, batch: Sequence[Append]) -> None:
     if not tx.locks_rows:
         return
     await heads.lock_threads(tx, [(a.tenant_id, a.thread_id) for a in batch if isinstance(a.change, Finish)])
+    # A successor's run and thread rows are this run's own: the thread is locked, nobody else knows the new id.
     touched = [(a.tenant_id, a.run_id) for a in batch]
     touched += [
         (a.tenant_id, a.change.parent) for a in batch if isinstance(a.change, Finish) and a.change.parent is not None
@@ -141,9 +152,13 @@ async def _refuse_parks(tx: Tx, batch: Sequence[Append], results: Sequence[Appen
     before the lock was taken is seen here, one that ends later finds the run waiting and wakes it."""
     for one, result in zip(batch, results, strict=True):
         if isinstance(one.change, Park):
+            head = await heads.get(tx, one.tenant_id, one.run_id)
+            if head is None or head.owner is None or head.epoch != one.epoch:
+                continue  # not ours to park: the fence refuses it
             due = one.change.wake_at is not None and one.change.wake_at <= tx.now_ms
             children = [(one.tenant_id, child) for child in one.change.children]
-            result.open_again = due or await runs.any_ended(tx, children)
+            result.cancel = head.cancel
+            result.open_again = due or head.cancel or await runs.any_ended(tx, children)
 
 
 async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
@@ -171,7 +186,20 @@ async def _let_go(tx: Tx, one: Append) -> None:
 
 async def _finish(tx: Tx, one: Append, finish: Finish, result: Appended) -> None:
     await _let_go(tx, one)
-    after = await ending.end(
-        tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, finish.end
-    )
+    end = finish.end
+    if end.output_here:
+        end = replace(end, output_pos=result.pos + len(one.entries))
+    if finish.successor is not None:
+        await _add_successor(tx, finish.successor)
+    after = await ending.end(tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, end)
     result.promoted, result.woken, result.parent_touched = after.promoted, after.woken, finish.parent
+
+
+async def _add_successor(tx: Tx, successor: Successor) -> None:
+    run = successor.run
+    rank = await threads.next_rank(tx, run.tenant_id, run.thread_id)
+    rank = await runs.rank_behind_holder(tx, run.tenant_id, run.thread_id) or rank
+    await runs.add(tx, replace(run, rank=rank, created_at=tx.now_ms))
+    await heads.add(tx, heads.Head(run.tenant_id, run.id, 0, 1, 0, None, None, 0, False))
+    queued = NewEntry(type=EntryType.RUN_QUEUED, at=tx.now_ms, payload=successor.input)
+    await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=0, pos=0, seq=0, new=[queued])

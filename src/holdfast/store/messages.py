@@ -75,7 +75,9 @@ _NTH_USER = (
     .limit(1)
     .offset(bindparam("b_skip"))
 )
-_BY_ID = select(*_COLUMNS).select_from(_FROM).where(_m.tenant_id == bindparam("b_tenant_id"), _m.id == bindparam("b_id"))
+_BY_ID = (
+    select(*_COLUMNS).select_from(_FROM).where(_m.tenant_id == bindparam("b_tenant_id"), _m.id == bindparam("b_id"))
+)
 
 
 async def page(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
@@ -96,9 +98,7 @@ async def backwards(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: in
 
 async def between(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, first: int, last: int) -> list[Message]:
     """Messages from `first` to `last`, both included, void ones left out."""
-    rows = await tx.all(
-        _RANGE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_first": first, "b_last": last}
-    )
+    rows = await tx.all(_RANGE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_first": first, "b_last": last})
     return [_message(r) for r in rows]
 
 
@@ -116,11 +116,7 @@ async def by_id(tx: Tx, tenant_id: TenantId, message_id: MessageId) -> Message |
     return None if found is None else _message(found)
 
 
-_HIDE = (
-    update(schema.messages)
-    .where(*_THREAD, _m.run_id == bindparam("b_run_id"))
-    .values(void=1)
-)
+_HIDE = update(schema.messages).where(*_THREAD, _m.run_id == bindparam("b_run_id")).values(void=1)
 
 
 async def hide_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> None:
@@ -128,15 +124,10 @@ async def hide_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: Run
     await tx.execute(_HIDE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
 
 
-_OF_RUN = (
-    select(func.min(_m.position), func.max(_m.position))
-    .where(*_THREAD, _m.run_id == bindparam("b_run_id"))
-)
+_OF_RUN = select(_m.pos, _m.position).where(*_THREAD, _m.run_id == bindparam("b_run_id"))
 
 
-async def span_of_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> tuple[int, int] | None:
-    """First and last position of a run's messages; they are contiguous, since a run holds its thread."""
-    found = await tx.first(
-        _OF_RUN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id}
-    )
-    return None if found is None or found[0] is None else (found[0], found[1])
+async def positions_of_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> dict[int, int]:
+    """Where the run's entries stand among the thread's messages: `pos` → `position`. Index ix_messages_run."""
+    rows = await tx.all(_OF_RUN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
+    return {row[0]: row[1] for row in rows}

@@ -111,7 +111,9 @@ async def demand_current(url: str) -> None:
         case SchemaState.EMPTY:
             raise SchemaMismatch("The database has no Holdfast tables yet. Run: holdfast migrate")
         case SchemaState.OLDER:
-            raise SchemaMismatch(f"The database is at schema {revision}; this version needs {head()}. Run: holdfast migrate")
+            raise SchemaMismatch(
+                f"The database is at schema {revision}; this version needs {head()}. Run: holdfast migrate"
+            )
         case SchemaState.NEWER:
             raise SchemaMismatch(
                 f"The database is at schema {revision}, which this version of Holdfast does not know. "

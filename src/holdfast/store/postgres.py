@@ -37,12 +37,12 @@ _GONE = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.DiskFullError,
-    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash, cancelled query, cannot connect now
+    asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
+    asyncpg.PostgresSystemError,  # an I/O error of the server's
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
     TimeoutError,
 )
 
@@ -139,6 +139,10 @@ class PostgresDatabase:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._lane_task
             self._lane_task = None
+        while not self._lane.empty():
+            submitted = self._lane.get_nowait()
+            submitted.failed()
+            submitted.done(Unavailable("The database is closing; nothing was done.", code="draining"))
         if self._lane_connection is not None:
             await _shut(self._lane_connection)
         if self._pool is not None:
@@ -167,7 +171,7 @@ class PostgresDatabase:
     async def _connection(self) -> AsyncIterator[Any]:
         try:
             connection = await self._pool.acquire(timeout=limits.STORE_WAIT_MS / 1000)
-        except _GONE as exc:
+        except (*_GONE, asyncpg.PostgresError) as exc:
             raise Unavailable(f"Cannot reach the database {self.url}; nothing was done.") from exc
         try:
             yield connection
@@ -201,11 +205,14 @@ class PostgresDatabase:
                 raise
             raise _translated(exc) from exc
         try:
-            await connection.execute("COMMIT")
+            ended = await connection.execute("COMMIT")
         except BaseException as exc:
             if isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, _GONE):
                 raise _translated(exc) from exc
             await self._settle(connection, str(xid), exc)
+        else:
+            if ended != "COMMIT":  # a failed transaction "commits" as ROLLBACK, without an error
+                raise Rejected("A statement was refused and its body went on as if it had not been; nothing was done.")
         if self._faults:
             self._faults("after_commit")
         return result
@@ -239,9 +246,7 @@ class PostgresDatabase:
 
     # -- the journal writer's lane ------------------------------------------------------------------------------
 
-    def submit(
-        self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]
-    ) -> None:
+    def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
         try:
             self._lane.put_nowait(_Submitted(body, done, failed))
         except asyncio.QueueFull:
@@ -253,7 +258,8 @@ class PostgresDatabase:
             try:
                 result: Any = await self._lane_once(submitted.body)
             except asyncio.CancelledError:
-                submitted.done(Unavailable("The database is closing; nothing was done."))
+                submitted.failed()
+                submitted.done(OutcomeUnknown())  # it may have been in its commit
                 raise
             except BaseException as exc:
                 submitted.failed()

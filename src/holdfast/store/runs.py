@@ -131,12 +131,14 @@ _OUTPUT_POS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a run ends. The output stands in the step `output_key`, or in the entry at `output_pos`, or there is none."""
+    """How a run ends. The output stands in the step `output_key`, or in the entry at `output_pos`, or there is none;
+    `output_here` is for the journal's batch, which alone knows the place of the run's last entry."""
 
     status: RunStatus
     error: bytes | None = None
     output_key: str | None = None
     output_pos: int | None = None
+    output_here: bool = False
     successor: RunId | None = None
 
 
@@ -227,9 +229,7 @@ async def requeue(tx: Tx, tenant_id: TenantId, run_id: RunId, before: RunStatus,
     """running, waiting or failed → queued, claimable from `at`. It holds its thread all the while."""
     assert may_become(before, RunStatus.QUEUED), before
     return bool(
-        await tx.execute(
-            _QUEUE, {"b_tenant_id": tenant_id, "b_id": run_id, "b_before": before.value, "b_at": at}
-        )
+        await tx.execute(_QUEUE, {"b_tenant_id": tenant_id, "b_id": run_id, "b_before": before.value, "b_at": at})
     )
 
 
@@ -278,16 +278,10 @@ _SET_LIMITS = (
         cancel_reason=None,
     )
 )
-_SET_TIMES = (
-    update(schema.runs)
-    .where(*_THIS)
-    .values(claimable_at=bindparam("b_at"))
-)
+_SET_TIMES = update(schema.runs).where(*_THIS).values(claimable_at=bindparam("b_at"))
 _NEXT = (
     select(_r.id, _r.status, _r.start_after, _r.claimable_at, _r.agent)
-    .where(
-        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None)
-    )
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None))
     .order_by(_r.rank)
     .limit(1)
 )
@@ -295,9 +289,7 @@ _NEXT = (
 
 async def soften_rollbacks(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, applied: OnBusy) -> None:
     """The runs that asked for a rollback of this thread's holder did not get one: note what was applied instead."""
-    await tx.execute(
-        _SOFTEN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_applied": applied.value}
-    )
+    await tx.execute(_SOFTEN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_applied": applied.value})
 
 
 async def set_limits(tx: Tx, tenant_id: TenantId, run_id: RunId, limits: bytes | None, deadline: int | None) -> None:
@@ -330,32 +322,35 @@ class Candidate:
 
 
 @lru_cache(maxsize=64)
-def _claimable(agents: tuple[str, ...], *, suspects: bool, suspects_only: bool) -> Any:
-    """SELECT … WHERE claimable_at <= :now AND agent IN (…) ORDER BY claimable_at LIMIT :n, on ix_runs_claimable.
-
-    A suspect is a run whose workers died under it `lapses_alone` times in a row.
-    """
+def _claimable(agents: tuple[str, ...], *, suspects: bool) -> Any:
+    """SELECT … WHERE claimable_at <= :now AND agent IN (…) ORDER BY claimable_at LIMIT :n, on ix_runs_claimable."""
     h = schema.run_heads.c
-    query = select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at).where(
-        _r.claimable_at <= bindparam("b_now"), _r.agent.in_(agents)
+    suspect = h.lapses >= bindparam("b_lapses_alone")
+    return (
+        select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at)
+        .select_from(schema.runs.join(schema.run_heads, and_(h.tenant_id == _r.tenant_id, h.run_id == _r.id)))
+        .where(_r.claimable_at <= bindparam("b_now"), _r.agent.in_(agents), suspect if suspects else ~suspect)
+        .order_by(_r.claimable_at)
+        .limit(bindparam("b_limit"))
     )
-    if not suspects or suspects_only:
-        head = and_(h.tenant_id == _r.tenant_id, h.run_id == _r.id)
-        query = query.select_from(schema.runs.join(schema.run_heads, head))
-        too_many = h.lapses >= bindparam("b_lapses_alone")
-        query = query.where(too_many) if suspects_only else query.where(~too_many)
-    return query.order_by(_r.claimable_at).limit(bindparam("b_limit"))
 
 
-async def claimable(
-    tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, suspects: bool = False, suspects_only: bool = False
+async def claimable(tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int) -> list[Candidate]:
+    """Runs that may be claimed now, longest due first, unlocked: check again under the lock."""
+    return await _candidates(tx, agents, False, tx.now_ms, limit, lapses_alone)
+
+
+async def suspects(tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, waiting_ms: int) -> list[Candidate]:
+    """The same for runs whose workers died under them `lapses_alone` times in a row, due for `waiting_ms` at least."""
+    return await _candidates(tx, agents, True, tx.now_ms - waiting_ms, limit, lapses_alone)
+
+
+async def _candidates(
+    tx: Tx, agents: Sequence[str], suspects: bool, due_at: int, limit: int, lapses_alone: int
 ) -> list[Candidate]:
-    """Runs that may be claimed now, unlocked: check again under the lock."""
-    params: dict[str, Any] = {"b_now": tx.now_ms, "b_limit": limit}
-    if not suspects or suspects_only:
-        params["b_lapses_alone"] = lapses_alone
-    statement = _claimable(tuple(sorted(agents)), suspects=suspects, suspects_only=suspects_only)
-    return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in await tx.all(statement, params)]
+    statement = _claimable(tuple(sorted(agents)), suspects=suspects)
+    rows = await tx.all(statement, {"b_now": due_at, "b_limit": limit, "b_lapses_alone": lapses_alone})
+    return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in rows]
 
 
 @lru_cache(maxsize=64)
@@ -416,7 +411,9 @@ _FROM = (
     schema.runs.join(schema.run_heads, and_(_h.tenant_id == _r.tenant_id, _h.run_id == _r.id))
     .outerjoin(_e_in, and_(_e_in.c.tenant_id == _r.tenant_id, _e_in.c.run_id == _r.id, _e_in.c.pos == 1))
     .outerjoin(_b_in, and_(_b_in.c.tenant_id == _r.tenant_id, _b_in.c.hash == _e_in.c.payload_blob))
-    .outerjoin(_e_out, and_(_e_out.c.tenant_id == _r.tenant_id, _e_out.c.run_id == _r.id, _e_out.c.pos == _r.output_pos))
+    .outerjoin(
+        _e_out, and_(_e_out.c.tenant_id == _r.tenant_id, _e_out.c.run_id == _r.id, _e_out.c.pos == _r.output_pos)
+    )
     .outerjoin(_b_out, and_(_b_out.c.tenant_id == _r.tenant_id, _b_out.c.hash == _e_out.c.payload_blob))
 )
 _VIEWED = (
@@ -542,18 +539,29 @@ async def ahead(tx: Tx, run: Run) -> tuple[int, RunId | None]:
     return row[0], holder[0] if holder else None
 
 
+# Through ended children too: one that failed may have left a child of its own alive.
 _CHILDREN_OPEN = text(
-    "WITH RECURSIVE below(id) AS ("
-    " SELECT id FROM runs WHERE tenant_id = :tenant_id AND parent_id = :run_id AND ended_at IS NULL"
+    "WITH RECURSIVE below(id, thread_id, ended_at) AS ("
+    " SELECT id, thread_id, ended_at FROM runs WHERE tenant_id = :tenant_id AND parent_id = :run_id"
     " UNION ALL"
-    " SELECT r.id FROM runs r JOIN below b ON r.parent_id = b.id WHERE r.tenant_id = :tenant_id AND r.ended_at IS NULL"
-    ") SELECT r.id, r.thread_id FROM runs r JOIN below b ON r.id = b.id WHERE r.tenant_id = :tenant_id"
+    " SELECT r.id, r.thread_id, r.ended_at FROM runs r JOIN below b ON r.parent_id = b.id"
+    " WHERE r.tenant_id = :tenant_id"
+    ") SELECT id, thread_id FROM below WHERE ended_at IS NULL"
 )
+
 
 async def descendants_alive(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[RunId, ThreadId]]:
     """Child runs, of any depth, that have not ended. Index ix_runs_parent."""
     rows = await tx.all(_CHILDREN_OPEN, {"tenant_id": tenant_id, "run_id": run_id})
     return [(row[0], row[1]) for row in rows]
+
+
+async def ended_among(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> set[RunId]:
+    """Which of these runs have ended."""
+    if not runs:
+        return set()
+    query = select(_r.id).where(tuple_(_r.tenant_id, _r.id).in_(list(runs)), _r.ended_at.is_not(None))
+    return {row[0] for row in await tx.all(query)}
 
 
 async def any_ended(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> bool:
@@ -602,13 +610,14 @@ async def counts(tx: Tx, tenant_id: TenantId) -> dict[RunStatus, int]:
     return {RunStatus(row[0]): row[1] for row in await tx.all(_COUNTS, {"b_tenant_id": tenant_id})}
 
 
-_RANK_AFTER_HOLDER = (
+_TWO_LIVE = (
     select(_r.rank)
-    .where(
-        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None)
-    )
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None))
     .order_by(_r.rank)
     .limit(2)
+)
+_RANK_AFTER = select(func.min(_r.rank)).where(
+    _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.rank > bindparam("b_rank")
 )
 
 
@@ -617,9 +626,11 @@ async def rank_behind_holder(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -
 
     Ranks are given in steps of `threads.RANK_STEP`, which leaves room for that many interrupts of one holder.
     """
-    rows = await tx.all(_RANK_AFTER_HOLDER, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
-    if len(rows) < 2:
+    where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id}
+    live = await tx.all(_TWO_LIVE, where)
+    if len(live) < 2:
         return None
-    holder, following = rows[0][0], rows[1][0]
-    return following - 1 if following - 1 > holder else None
-
+    holder = live[0][0]
+    following = await tx.first(_RANK_AFTER, {**where, "b_rank": holder})  # ended ones keep their ranks
+    assert following is not None
+    return following[0] - 1 if following[0] - 1 > holder else None

@@ -41,7 +41,9 @@ def _id(name: str, *, null: bool = False, key: bool = False) -> Column[bytes]:
     return Column(name, LargeBinary(), nullable=null, primary_key=key)
 
 
-def _col(name: str, kind: TypeEngine[Any] | type[TypeEngine[Any]], *, null: bool = False, key: bool = False) -> Column[Any]:
+def _col(
+    name: str, kind: TypeEngine[Any] | type[TypeEngine[Any]], *, null: bool = False, key: bool = False
+) -> Column[Any]:
     return Column(name, kind, nullable=null, primary_key=key, autoincrement=False)
 
 
@@ -306,6 +308,7 @@ messages = Table(
     _col("role", Text),
     _col("void", SmallInteger),
     Index("ux_messages_id", "tenant_id", "id", unique=True),
+    Index("ix_messages_run", "tenant_id", "run_id"),
 )
 
 blobs = Table(

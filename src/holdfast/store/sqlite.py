@@ -35,7 +35,9 @@ T = TypeVar("T")
 
 _compiled = compiler(sqlite_dialect.dialect(paramstyle="qmark"))  # pyright: ignore[reportArgumentType]
 _DATA_VERSION = text("PRAGMA data_version")
-_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"})
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
+)
 
 
 class SqliteTx:
@@ -183,9 +185,7 @@ class SqliteDatabase:
         self._enqueue(_Item(tenant_id, body, done=done))
         return cast(T, await answer)
 
-    def submit(
-        self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]
-    ) -> None:
+    def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
         self._enqueue(_Item(None, body, done=done, on_failure=failed))
 
     def _enqueue(self, item: _Item) -> None:
@@ -380,6 +380,8 @@ def _translated(exc: BaseException) -> BaseException:
     """Driver errors, in one place: what the database refuses is `Rejected`, what it cannot do now is `Unavailable`."""
     if isinstance(exc, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
         return Rejected(f"SQLite refused a row: {exc}")
+    if isinstance(exc, (OverflowError, UnicodeEncodeError)):
+        return Rejected(f"SQLite refused a value: {exc}")
     if isinstance(exc, sqlite3.ProgrammingError):
         return Rejected(f"SQLite refused a statement: {exc}")
     if isinstance(exc, sqlite3.Error):
@@ -389,7 +391,9 @@ def _translated(exc: BaseException) -> BaseException:
 
 def _usable(path: str) -> str:
     if path in ("", ":memory:"):
-        raise DefinitionError("SQLite needs a file: sqlite:///holdfast.db (an in-memory database would lose every run).")
+        raise DefinitionError(
+            "SQLite needs a file: sqlite:///holdfast.db (an in-memory database would lose every run)."
+        )
     return str(Path(path).expanduser().resolve())
 
 

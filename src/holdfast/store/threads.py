@@ -188,9 +188,7 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[Thread
         where.append(_t.id < wanted.before)
     if wanted.status is not None:
         head = schema.runs.alias("status_head")
-        status = (
-            select(head.c.status).where(head.c.tenant_id == _t.tenant_id, head.c.id == _HEAD_ID).scalar_subquery()
-        )
+        status = select(head.c.status).where(head.c.tenant_id == _t.tenant_id, head.c.id == _HEAD_ID).scalar_subquery()
         fits = status.in_([str(s) for s in _STATUSES[wanted.status]])
         where.append(or_(fits, status.is_(None)) if wanted.status is ThreadStatus.IDLE else fits)
     return [_view(row) for row in await tx.all(_views(where, wanted.limit))]
@@ -199,9 +197,7 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[Thread
 _RUN_IDS = select(_r.id).where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"))
 _HOLDER = (
     select(_r.id, _r.status, _r.rank, _r.started_at)
-    .where(
-        _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"), _r.ended_at.is_(None)
-    )
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"), _r.ended_at.is_(None))
     .order_by(_r.rank)
     .limit(1)
 )
@@ -231,16 +227,12 @@ async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
     for table in (schema.entries, schema.blob_refs, schema.run_tags, schema.run_heads):
         await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.run_id.in_(of_thread)))
     messages, runs, threads = schema.messages.c, schema.runs.c, schema.threads.c
-    await tx.execute(
-        delete(schema.messages).where(messages.tenant_id == tenant_id, messages.thread_id == thread_id)
-    )
+    await tx.execute(delete(schema.messages).where(messages.tenant_id == tenant_id, messages.thread_id == thread_id))
     await tx.execute(delete(schema.runs).where(runs.tenant_id == tenant_id, runs.thread_id == thread_id))
     await tx.execute(delete(schema.threads).where(threads.tenant_id == tenant_id, threads.id == thread_id))
 
 
-def new(
-    tenant_id: TenantId, thread_id: ThreadId, created_by: PrincipalId, now: int, **given: Any
-) -> Thread:
+def new(tenant_id: TenantId, thread_id: ThreadId, created_by: PrincipalId, now: int, **given: Any) -> Thread:
     """A thread as it is at creation."""
     return Thread(
         tenant_id,

@@ -47,7 +47,8 @@ class JournalWriter:
         self._determinism = determinism
         self._waiting: deque[_Waiting] = deque()
         self._scheduled = False
-        self._stalled = False
+        self._failed = 0
+        self._settled = 0
         self._redoing = 0
         self._failures = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,7 +81,13 @@ class JournalWriter:
                 future.set_exception(Unavailable("The server is stopping.", code="draining"))
 
     # The lane runs bodies one after another, each maybe before the loop has heard how the last one ended. So a failure
-    # stalls the writer right there, in the lane: nothing newer of a run may be written before what failed.
+    # stalls the writer right there, in the lane: nothing newer of a run may be written before what failed has been
+    # written, given up, or put back in its place. The lane counts failures and the loop counts those it has settled;
+    # a single flag would be lifted by the news of an *earlier* batch's success.
+
+    @property
+    def _stalled(self) -> bool:
+        return self._failed != self._settled or self._redoing > 0 or self._timer is not None
 
     def _schedule(self) -> None:
         if self._scheduled or self._closed or self._stalled:
@@ -89,27 +96,34 @@ class JournalWriter:
         self._submit([], drain=True)
 
     def _submit(self, taken: list[_Waiting], *, drain: bool) -> None:
+        begun = failed = False
+
         async def flush(tx: Tx) -> list[Appended]:
+            nonlocal begun
             if drain and not taken:  # a body may run again after a conflict: it keeps what it took
-                self._scheduled = False
+                if not begun:
+                    begun, self._scheduled = True, False
                 while self._waiting and not self._stalled and len(taken) < limits.BATCH_OPS_MAX:
                     taken.append(self._waiting.popleft())
             return await journal.append(tx, [op for op, _ in taken], self._lease_ms) if taken else []
 
         def stall() -> None:
-            self._stalled = bool(taken)
+            nonlocal failed
+            failed = True
+            self._failed += 1
 
         def done(result: list[Appended] | BaseException) -> None:
-            self._redoing -= not drain
+            if drain and not begun:  # the database was gone before the body could take anything
+                self._scheduled = False
             self._settle(taken, result)
+            self._settled += failed
+            self._redoing -= not drain
             self._go_on()
 
         try:
             self._database.submit(flush, done, stall)
         except Unavailable as exc:
-            self._scheduled = False
-            self._stalled = bool(taken) or self._stalled
-            self._settle(taken, exc)
+            done(exc)
 
     def _settle(self, taken: list[_Waiting], result: Sequence[Appended] | BaseException) -> None:
         if not isinstance(result, BaseException):
@@ -122,22 +136,22 @@ class JournalWriter:
         elif isinstance(result, Unavailable):
             self._again_later(taken)
         elif isinstance(result, OutcomeUnknown) or not isinstance(result, Exception):
-            _fail(taken, OutcomeUnknown("It is unknown whether this was recorded."))
+            self._give_up(taken, OutcomeUnknown("It is unknown whether this was recorded."))
         else:
             self._one_by_one(taken, result)
 
     def _go_on(self) -> None:
-        """Lift the stall once what failed has been written, given up, or put back in its place."""
-        if self._redoing == 0 and self._timer is None:
-            self._stalled = False
-            if self._waiting:
-                self._schedule()
+        if self._waiting and not self._stalled:
+            self._schedule()
 
     def _again_later(self, taken: list[_Waiting]) -> None:
         """Nothing was written: the same appends go first when the database is back."""
+        if self._closed:
+            _fail(taken, Unavailable("The server is stopping.", code="draining"))
+            return
         self._waiting.extendleft(reversed(taken))
         self._failures += 1
-        if self._timer is None and not self._closed:
+        if self._timer is None:
             wait_ms = self._determinism.jitter(min(RETRY_MS * 2 ** min(self._failures, 6), RETRY_MS_MAX))
             self._timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self._resume)
 
@@ -146,16 +160,27 @@ class JournalWriter:
         self._go_on()
 
     def _one_by_one(self, taken: list[_Waiting], cause: Exception) -> None:
-        by_run: dict[bytes, list[_Waiting]] = {}
+        by_run: dict[tuple[bytes, bytes], list[_Waiting]] = {}
         for waiting in taken:
-            by_run.setdefault(waiting[0].run_id, []).append(waiting)
+            by_run.setdefault((waiting[0].tenant_id, waiting[0].run_id), []).append(waiting)
         if len(by_run) > 1:
             self._redoing += len(by_run)
             for own in by_run.values():
                 self._submit(own, drain=False)
         else:
             reason = cause.message if isinstance(cause, Rejected) else f"{type(cause).__name__}: {cause}"
-            _fail(taken, JournalRejected(f"The database refused what this run wanted to record: {reason[:500]}"))
+            self._give_up(
+                taken, JournalRejected(f"The database refused what this run wanted to record: {reason[:500]}")
+            )
+
+    def _give_up(self, taken: Sequence[_Waiting], exc: Exception) -> None:
+        """Fail these appends, and what waits behind them of the same runs: a journal has no holes. The lane is stalled,
+        so nobody else takes from the queue now."""
+        gone = {(op.tenant_id, op.run_id, op.epoch) for op, _ in taken}
+        behind = [w for w in self._waiting if (w[0].tenant_id, w[0].run_id, w[0].epoch) in gone]
+        for waiting in behind:
+            self._waiting.remove(waiting)
+        _fail([*taken, *behind], exc)
 
 
 def _fail(taken: Sequence[_Waiting], exc: Exception) -> None:

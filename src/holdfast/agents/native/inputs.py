@@ -54,9 +54,9 @@ class DataInput(_Part):
 InputPart = Annotated[TextInput | FileInput | DataInput, Field(discriminator="type")]
 _parts: Final = TypeAdapter[list[Any]](list[InputPart])
 
-SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [{"type": "string", "minLength": 1}, {**_parts.json_schema(), "minItems": 1}],
-}
+SCHEMA: Final = TypeAdapter[Any](
+    Annotated[str, Field(min_length=1)] | Annotated[list[InputPart], Field(min_length=1)]
+).json_schema()
 
 
 def input_adapter(input_type: Any) -> TypeAdapter[Any]:

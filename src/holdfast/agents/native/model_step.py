@@ -96,7 +96,7 @@ def _moved(attempt: base.Attempt, event: PartDeltaEvent) -> None:
             pass
 
 
-def _as_text(args: str | dict[str, Any]) -> str:
+def _as_text(args: Any) -> str:
     return args if isinstance(args, str) else to_json(args).decode()
 
 
@@ -131,5 +131,3 @@ def response_of(recorded: base.Recorded) -> ModelResponse:
     if isinstance(recorded.value, ModelResponse):
         return recorded.value
     return stored.unpack(recorded.payload) or ModelResponse(parts=[], timestamp=stored.NO_TIME)
-
-

@@ -113,14 +113,17 @@ class OutputSpec:
     def encode(self, value: Any, member: Member | None) -> bytes:
         return encode(value, what="The output") if member is None else member.encode(value)
 
-    def decode(self, payload: bytes, member: Member | None) -> Any:
-        """The value of a stored output."""
-        if member is None:
-            return TypeAdapter(str).validate_json(payload) if self.mode == "text" else _any.validate_json(payload)
-        try:
-            return member.adapter.validate_json(payload)
-        except ValidationError:
-            return _any.validate_json(payload)  # a validator may have made something else of it
+    def decode(self, payload: bytes) -> Any:
+        """The value of a stored output: as the first of the declared types that it fits, else as plain JSON.
+
+        A validator may have made something of it that is none of them.
+        """
+        for member in self.members:
+            try:
+                return member.adapter.validate_json(payload)
+            except ValidationError:
+                continue
+        return _any.validate_json(payload)
 
 
 _any: Final = TypeAdapter[Any](Any)
@@ -135,10 +138,8 @@ def spec_of(output_type: Any) -> OutputSpec:
     if not others:
         return OutputSpec("text", True, (), None, {"type": "string"})
     members = _members(others)
-    schemas = [m.adapter.json_schema(mode="serialization") for m in members]
-    if str in declared:
-        schemas.append({"type": "string"})
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    either: Any = Union[tuple(declared)]  # noqa: UP007  # pyright: ignore
+    schema = TypeAdapter[Any](either).json_schema(mode="serialization")
     return OutputSpec("tool", str in declared, members, None, schema)
 
 
@@ -182,7 +183,7 @@ def _member(name: str, output_type: Any) -> Member:
         adapter = TypeAdapter[Any](output_type)
         schema = adapter.json_schema()
         wrapped = schema.get("type") != "object"
-        asked = TypeAdapter[Any](create_model(name, **{WRAPPER: (output_type, ...)})) if wrapped else adapter
+        asked = TypeAdapter[Any](create_model(name, response=(output_type, ...))) if wrapped else adapter
         schema = asked.json_schema() if wrapped else schema
     except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError, TypeError) as exc:
         raise DefinitionError(f"output_type {output_type!r} has no JSON schema: {exc}") from exc

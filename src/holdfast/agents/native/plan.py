@@ -58,10 +58,9 @@ class Plan:
 
     def asked(self, instructions: str | None, settings: dict[str, Any] | None = None) -> Asked:
         """The parameters with these instructions and, if given, other settings than the agent's."""
-        parts = [InstructionPart(content=instructions)] if instructions else []
         used = self.spec.settings if settings is None else settings
         blob = parameters_blob(instructions, used, self.facts)
-        params = replace(self.params, instruction_parts=parts)
+        params = replace(self.params, instruction_parts=instruction_parts(instructions))
         return Asked(instructions, params, cast("ModelSettings | None", used or None), blob)
 
 
@@ -96,6 +95,11 @@ def tool_table(spec: AgentSpec) -> dict[str, Tool[..., Any]]:
 
 def joined(texts: list[str]) -> str | None:
     return "\n\n".join(text for text in texts if text.strip()) or None
+
+
+def instruction_parts(instructions: str | None) -> list[InstructionPart]:
+    """Never None: the model layer would then look for instructions in the messages."""
+    return [InstructionPart(content=instructions)] if instructions else []
 
 
 def agent_id(agent: Agent | str) -> str:

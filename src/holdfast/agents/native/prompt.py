@@ -107,11 +107,14 @@ class Prompt:
     pending: list[tuple[int, ModelRequestPart]] = field(default_factory=list[tuple[int, ModelRequestPart]])
     pending_mark: int = 0
     ids: set[str] = field(default_factory=set[str])
+    kept: dict[int, Said] = field(default_factory=dict[int, Said])
 
     # --- adding ------------------------------------------------------------------------------------------------------
 
     def add(self, said: Said) -> None:
         """A stored message, in the order of positions."""
+        if __debug__ and verify_prompts:
+            self.kept[said.position] = replace(said, response=None)
         match said.role:
             case Role.ASSISTANT:
                 self._answer(said)
@@ -137,14 +140,17 @@ class Prompt:
         data = to_json(content)
         blob = NewBlob(hashlib.sha256(data).digest(), data)
         self.blobs[blob.hash] = blob
-        self._apply(blob.hash, content)
+        self.apply(blob.hash, content)
 
     def transcript(self, said: Sequence[Said]) -> None:
         """Stored messages as text, for a model that reads about the conversation instead of taking part in it."""
+        if __debug__ and verify_prompts:
+            self.kept.update((s.position, s) for s in said)
         self._note(Transcript(_ranges(s.position for s in said)))
         self.pending.append((_LAST, UserPromptPart("\n\n".join(map(line, said)), timestamp=stored.NO_TIME)))
 
-    def _apply(self, hash: bytes, content: dict[str, Any]) -> None:
+    def apply(self, hash: bytes, content: dict[str, Any]) -> None:
+        """What an inline blob says, while building or rebuilding."""
         if "message" in content:
             self.flush()
             self._note(hash)
@@ -262,6 +268,17 @@ class Prompt:
         changed = [_blob_of(message) for message in sent[same:]]
         return _encoded([*items, *(b.hash for b in changed)]), (*self.blobs.values(), *changed)
 
+    def check(self, sent: Sequence[ModelMessage]) -> None:
+        """Assert that the record of this prompt rebuilds to exactly what is about to be sent."""
+        segments, blobs = self.segments(sent)
+        found = {blob.hash: blob.data for blob in blobs}
+
+        def said(first: int, last: int) -> list[Said]:
+            return [self.kept[position] for position in range(first, last + 1)]
+
+        rebuilt = _rebuilt(from_json(segments), said, found.__getitem__)
+        assert shown(rebuilt) == shown(sent), f"the prompt rebuilds to {shown(rebuilt)}, but {shown(sent)} is sent"
+
 
 def closing(tool: str, reason: str) -> str:
     return OUTPUT_TAKEN if tool.startswith("final_result") else reason
@@ -336,8 +353,8 @@ def line(said: Said) -> str:
             text = (response.text if response is not None else None) or ""
             return "\n".join(([f"Assistant: {text}"] if text else []) + called)
         case Role.TOOL:
-            body = from_json(said.payload) if said.payload else {}
-            outcome = body.get("result", body.get("error", said.error))
+            body: dict[str, Any] = (from_json(said.payload) if said.payload else None) or {}
+            outcome: Any = body.get("result", body.get("error", said.error))
             shown = outcome if isinstance(outcome, str) else to_json(outcome).decode()
             return f"Tool {body.get('tool', said.name)} returned: {shown}"
 
@@ -368,19 +385,29 @@ def rebuild(
     `prompt` is the step's stored record. `load_messages(first, last)` gives the thread's messages at these positions,
     both included, void or not, in order; `load_blob(hash)` a blob's data. Pure.
     """
+
+    def said(first: int, last: int) -> list[Said]:
+        return [Said.of(message) for message in load_messages(first, last)]
+
+    messages = _rebuilt(prompt["segments"], said, load_blob)
+    return {**from_json(load_blob(bytes.fromhex(prompt["parameters"]))), "messages": shown(messages)}
+
+
+def _rebuilt(
+    segments: Sequence[dict[str, Any]], load: Callable[[int, int], list[Said]], load_blob: Callable[[bytes], bytes]
+) -> list[ModelMessage]:
     made = Prompt()
-    for segment in prompt["segments"]:
+    for segment in segments:
         if "messages" in segment:
-            for message in load_messages(*segment["messages"]):
-                made.add(Said.of(message))
+            for said in load(*segment["messages"]):
+                made.add(said)
         elif "transcript" in segment:
-            ranges = segment["transcript"]
-            made.transcript([Said.of(m) for first, last in ranges for m in load_messages(first, last)])
+            made.transcript([said for first, last in segment["transcript"] for said in load(first, last)])
         else:
             hash = bytes.fromhex(segment["inline"])
-            made._apply(hash, from_json(load_blob(hash)))  # pyright: ignore[reportPrivateUsage]
+            made.apply(hash, from_json(load_blob(hash)))
     made.flush()
-    return {**from_json(load_blob(bytes.fromhex(prompt["parameters"]))), "messages": shown(made.messages)}
+    return made.messages
 
 
 def shown(sent: Sequence[ModelMessage]) -> list[Any]:

@@ -19,8 +19,16 @@ from holdfast.domain.runs import RunLimits
 if TYPE_CHECKING:
     from holdfast.agents.native.agent import Agent
 
-Instructions = str | Callable[..., "str | None | Awaitable[str | None]"]
-Validator = Callable[..., Any]
+Instructions = str | Callable[..., "str | Awaitable[str | None] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """`fn(value)`, or `fn(ctx, value)` if it takes a `ToolContext` first."""
+
+    fn: Callable[..., Any]
+    takes_ctx: bool
+    is_async: bool
 
 
 class Toolset(Protocol):

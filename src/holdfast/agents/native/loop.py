@@ -1,0 +1,275 @@
+"""The loop of a native agent, a state machine over recorded steps:
+
+    assemble → ask the model → an answer without calls → output, or a retry prompt → ask again
+                             → calls                   → output, or tool steps, a hand-off → ask again
+
+Nothing is kept between runs of this code but what steps return, so a resumed run walks the same path and finds its
+steps recorded. Every round makes at least one model step, and those are limited, so the loop ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_core import from_json, to_json
+
+from holdfast.agents import base
+from holdfast.agents.native import calls, model_step, prompt
+from holdfast.agents.native import messages as stored
+from holdfast.agents.native.calls import Call, Told
+from holdfast.agents.native.middleware import ModelCall, overridden
+from holdfast.agents.native.output import Member, Rejected
+from holdfast.agents.native.plan import Asked
+from holdfast.agents.native.prompt import Said
+from holdfast.agents.native.spec import Validator
+from holdfast.agents.native.turn import Turn, begin
+from holdfast.agents.tools import ModelRetry, ToolContext
+from holdfast.domain import limits
+from holdfast.domain.errors import OutputInvalid, RunError
+from holdfast.domain.journal import StepKind
+from holdfast.domain.threads import Role
+
+if TYPE_CHECKING:
+    from holdfast.agents.native.agent import Agent
+
+EMPTY = "Your answer was empty. Answer with text, or call a tool."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, and the key of the step that recorded it."""
+
+    key: str
+    response: ModelResponse
+
+
+async def run(entry: Agent, ctx: base.RunContext, input: bytes) -> base.Output:
+    """Run the agent to its output; raises `RunError` when it cannot be had."""
+    turn = await begin(entry, ctx, input)
+    try:
+        while True:
+            answer = await ask(turn)
+            output = await respond(turn, answer)
+            if output is not None:
+                return output
+    except RunError as exc:
+        for middleware in overridden(turn.spec.middleware, "on_error"):
+            await middleware.on_error(turn.info(), exc)
+        raise
+
+
+async def respond(turn: Turn, answer: Answer) -> base.Output | None:
+    """Do what the answer asks for; the output if it was the last."""
+    parts = stored.tool_calls(answer.response)
+    if parts:
+        return await respond_to_calls(turn, answer, calls.calls_of(answer.key, parts))
+    return await respond_to_text(turn, answer)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+async def ask(turn: Turn) -> Answer:
+    """One model step."""
+    sent, asked = turn.prompt.ready(), turn.asked
+    before = overridden(turn.spec.middleware, "before_model")
+    if before:
+        sent, asked = await _changed(turn, before, sent, asked)
+    streams = turn.spec.stream or turn.run.listening()
+    action = base.Action(
+        kind=StepKind.MODEL,
+        name="model",
+        write_behind=True,
+        streams=streams,
+        message=Role.ASSISTANT,
+        retry=turn.spec.retry,
+    )
+    recorded = await turn.run.perform(action, partial(_asked, turn, sent, asked, streams))
+    turn.model_calls += 1
+    model_step.demand(recorded)
+    response = model_step.response_of(recorded)
+    assert recorded.position is not None, "a model's answer is a message"
+    turn.prompt.add(Said(position=recorded.position, role=Role.ASSISTANT, payload=recorded.payload, response=response))
+    return Answer(recorded.key, response)
+
+
+async def _asked(
+    turn: Turn, sent: list[ModelMessage], asked: Asked, streams: bool, attempt: base.Attempt
+) -> base.Outcome:
+    """The body of a model step."""
+    if __debug__ and prompt.verify_prompts:
+        turn.prompt.check(sent)
+    response = await model_step.request(
+        attempt, turn.acting.resolved_model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
+    )
+    for middleware in overridden(turn.spec.middleware, "after_model"):
+        response = await middleware.after_model(turn.info(), response) or response
+    return model_step.outcome(response, turn.prompt, asked, sent)
+
+
+async def _changed(
+    turn: Turn, before: Sequence[Any], sent: list[ModelMessage], asked: Asked
+) -> tuple[list[ModelMessage], Asked]:
+    """What middleware makes of a call."""
+    settings = dict(turn.spec.settings)
+    call = first = ModelCall(sent, asked.instructions, settings)
+    for middleware in before:
+        call = await middleware.before_model(turn.info(), call) or call
+    if call.instructions != first.instructions or call.settings != turn.spec.settings:
+        asked = turn.plan.asked(call.instructions, call.settings)
+    return call.messages, asked
+
+
+# --- answers without calls -------------------------------------------------------------------------------------------
+
+
+async def respond_to_text(turn: Turn, answer: Answer) -> base.Output | None:
+    text = answer.response.text or ""
+    output = turn.entry.spec.output
+    try:
+        if not text.strip():
+            raise Rejected(EMPTY)
+        value, member = output.from_text(text)
+        return await accepted(turn, answer, value, member)
+    except Rejected as rejected:
+        await say_again(turn, answer, str(rejected))
+        return None
+
+
+async def accepted(turn: Turn, answer: Answer, value: Any, member: Member | None) -> base.Output:
+    """The output, after the validators had their say; `Rejected` if one wants another."""
+    output, validators = turn.entry.spec.output, turn.entry.spec.validators
+    text_itself = member is None
+    if validators:
+        changed = await _validated(turn, value, member)
+        if changed is not None:
+            return base.Output(payload=changed)
+    if text_itself:
+        return base.Output(message_key=answer.key)
+    return base.Output(payload=output.encode(value, member))
+
+
+async def _validated(turn: Turn, value: Any, member: Member | None) -> bytes | None:
+    """The output that the validators made, or None if they left it as it is. Recorded, since they may do anything."""
+    output, validators = turn.entry.spec.output, turn.entry.spec.validators
+
+    async def body(attempt: base.Attempt) -> base.Outcome:
+        made = value
+        try:
+            for validator in validators:
+                made = await validator_called(turn.run, attempt, validator, made)
+        except ModelRetry as exc:
+            return base.Outcome(payload=to_json({"retry": stored.clean(exc.message)}))
+        before, after = output.encode(value, member), output.encode(made, member)
+        return base.Outcome(payload=b'{"same":true}' if before == after else b'{"output":' + after + b"}")
+
+    recorded = await turn.run.perform(base.Action(kind=StepKind.VALUE, name="validate"), body)
+    verdict: dict[str, Any] = from_json(recorded.unwrap() or b"{}")
+    if "retry" in verdict:
+        raise Rejected(verdict["retry"])
+    return to_json(verdict["output"]) if "output" in verdict else None
+
+
+async def validator_called(run: base.RunContext, attempt: base.Attempt, validator: Validator, value: Any) -> Any:
+    """Call `validator(value)` or `validator(ctx, value)`, in a thread if it is sync."""
+    context = ToolContext[Any](run, key=attempt.key, attempt=attempt.number, sync=not validator.is_async)
+    given = (context, value) if validator.takes_ctx else (value,)
+    if validator.is_async:
+        return await validator.fn(*given)
+    return await run.blocking(validator.fn, *given)
+
+
+async def say_again(turn: Turn, answer: Answer, text: str) -> None:
+    """Ask for another answer, within the budget, by a message that is stored like any other."""
+    _spend_output_retry(turn, answer, text)
+
+    async def body(attempt: base.Attempt) -> base.Outcome:
+        return base.Outcome(payload=to_json({"retry": stored.clean(text)}))
+
+    action = base.Action(kind=StepKind.VALUE, name="retry", message=Role.USER)
+    recorded = await turn.run.perform(action, body)
+    assert recorded.position is not None, "a retry prompt is a message"
+    turn.prompt.add(Said(position=recorded.position, role=Role.USER, payload=recorded.unwrap(), kind=StepKind.VALUE))
+
+
+def _spend_output_retry(turn: Turn, answer: Answer, reason: str) -> None:
+    budget = turn.entry.spec.output_retries
+    turn.output_failures += 1
+    if turn.output_failures > budget:
+        raise OutputInvalid(
+            f"The model did not produce the declared output within {budget} retries. The last error: "
+            f"{reason[: limits.ERROR_CHARS_MAX]}",
+            step=answer.key,
+        )
+
+
+# --- answers with calls ----------------------------------------------------------------------------------------------
+
+
+async def respond_to_calls(turn: Turn, answer: Answer, made: list[Call]) -> base.Output | None:
+    """Output tools first: with a valid one the run is over, and other calls are made only if the agent says so."""
+    output = turn.entry.spec.output
+    asking = [(call, member) for call in made if (member := output.member(call.tool)) is not None]
+    result, rejections = await _first_valid(turn, answer, asking)
+    if result is not None and turn.entry.spec.end_strategy == "early":
+        return result
+    output_calls = {call.index for call, _ in asking}
+    transfers = [c for c in made if c.tool in turn.plan.transfers]
+    others = [c for c in made if c.index not in output_calls and c not in transfers]
+    await calls.make(turn, others)
+    if result is not None:
+        return result
+    for call, reason in rejections:
+        calls.hear(turn, call, await calls.tell(turn, call, Told("output_invalid", reason)))
+    if rejections:
+        _spend_output_retry(turn, answer, rejections[-1][1])
+    await hand_over(turn, transfers)
+    return None
+
+
+async def _first_valid(
+    turn: Turn, answer: Answer, asking: Sequence[tuple[Call, Member]]
+) -> tuple[base.Output | None, list[tuple[Call, str]]]:
+    rejections: list[tuple[Call, str]] = []
+    for call, member in asking:
+        try:
+            value = member.decode(call.part.args)
+            return await accepted(turn, answer, value, member), rejections
+        except Rejected as rejected:
+            rejections.append((call, str(rejected)))
+    return None, rejections
+
+
+async def hand_over(turn: Turn, transfers: Sequence[Call]) -> None:
+    """The first transfer is taken, a second one in the same answer is not, nor one beyond the limit."""
+    taken: Agent | None = None
+    for call in transfers:
+        target = turn.acting.handoff(turn.plan.transfers[call.tool], turn.run)
+        if taken is not None:
+            refusal = "The conversation has just been handed over to another agent."
+        elif turn.handoffs >= limits.HANDOFFS_MAX:
+            refusal = f"A run has at most {limits.HANDOFFS_MAX} hand-offs: go on yourself."
+        else:
+            refusal, taken = None, target
+        if refusal is not None:
+            recorded = await calls.tell(turn, call, Told("handoff_refused", refusal))
+        else:
+            recorded = await _transfer(turn, call, target)
+        calls.hear(turn, call, recorded)
+        calls.count(turn, call, recorded)
+    if taken is not None:
+        await turn.hand_over(taken)
+
+
+async def _transfer(turn: Turn, call: Call, target: Agent) -> base.Recorded:
+    async def body(attempt: base.Attempt) -> base.Outcome:
+        return calls.succeeded(call, f"Transferred to {target.id}.")
+
+    action = base.Action(
+        kind=StepKind.HANDOFF, name=call.tool, key=call.key, arguments=call.part.args, message=Role.TOOL
+    )
+    return await turn.run.perform(action, body)

@@ -1,0 +1,160 @@
+"""Where a run of a native agent stands: what the loop's functions share, and how it is assembled.
+
+All of it follows from recorded steps: a resumed run that answers its steps from the journal arrives at the same turn.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_core import to_json
+
+from holdfast.agents import base, models
+from holdfast.agents.native import model_step
+from holdfast.agents.native.history import Source
+from holdfast.agents.native.middleware import TurnInfo
+from holdfast.agents.native.plan import (
+    Asked,
+    Plan,
+    instruction_parts,
+    joined,
+    model_name,
+    parameters_blob,
+)
+from holdfast.agents.native.prompt import Prompt, Said
+from holdfast.agents.native.spec import AgentSpec
+from holdfast.agents.tools import ToolContext
+from holdfast.domain.encoding import decode, encode
+from holdfast.domain.journal import StepKind
+from holdfast.domain.threads import Message, Role
+
+if TYPE_CHECKING:
+    from holdfast.agents.native.agent import Agent
+
+
+@dataclass(slots=True)
+class Turn:
+    """One run under way. `entry` is who was asked, `acting` who acts, with `plan` and `asked`."""
+
+    run: base.RunContext
+    entry: Agent
+    acting: Agent
+    plan: Plan
+    asked: Asked
+    prompt: Prompt
+    model_calls: int = 0
+    output_failures: int = 0
+    tool_failures: dict[str, int] = field(default_factory=dict[str, int])
+    handoffs: int = 0
+
+    @property
+    def spec(self) -> AgentSpec:
+        """The definition of who acts."""
+        return self.plan.spec
+
+    def info(self) -> TurnInfo:
+        """What middleware sees."""
+        return TurnInfo(self.run, self.spec.id, self.model_calls, partial(ask_aside, self.run, self.spec))
+
+    async def hand_over(self, agent: Agent) -> None:
+        """From here on `agent` acts: its instructions, tools, settings and model. The output contract stays."""
+        self.handoffs += 1
+        self.acting = agent
+        self.plan = agent.plan_for(self.entry)
+        self.tool_failures = {}
+        self.run.hand_over(agent.id)
+        self.asked = await asked_by(self.run, self.plan)
+
+
+async def begin(entry: Agent, run: base.RunContext, input: bytes) -> Turn:
+    """Assemble the prompt of a new run: what of the thread it is given, then its own input."""
+    prompt, spec = Prompt(), entry.spec
+    chosen = await spec.history.select(Source(run, partial(_summarise, run, spec)))
+    if chosen.summary is not None:
+        prompt.inline({"user": chosen.summary})
+    for message in chosen.messages:
+        prompt.add(Said.of(message))
+    prompt.add(Said(position=run.input_position, role=Role.USER, payload=input))
+    plan = entry.plan_for(entry)
+    return Turn(run, entry, entry, plan, await asked_by(run, plan), prompt)
+
+
+async def asked_by(run: base.RunContext, plan: Plan) -> Asked:
+    """What goes with the messages: for texts it is ready, what functions return is recorded first.
+
+    A resumed run is instructed as it was before, whatever the functions would say today.
+    """
+    if plan.static is not None:
+        return plan.static
+    instructions = plan.spec.instructions
+
+    async def body(attempt: base.Attempt) -> base.Outcome:
+        texts = [await _instruction(run, attempt, part) for part in instructions]
+        return base.Outcome(payload=encode(joined([t for t in texts if t]), what="The instructions"))
+
+    recorded = await run.perform(base.Action(kind=StepKind.VALUE, name="instructions"), body)
+    return plan.asked(decode(recorded.unwrap()))
+
+
+async def _instruction(run: base.RunContext, attempt: base.Attempt, part: Any) -> str | None:
+    if isinstance(part, str):
+        return part
+    is_async = inspect.iscoroutinefunction(part)
+    context = ToolContext[Any](run, key=attempt.key, attempt=attempt.number, sync=not is_async)
+    given = (context,) if inspect.signature(part).parameters else ()
+    text = await part(*given) if is_async else await run.blocking(part, *given)
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"instructions are text, not {type(text).__name__}")
+    return text
+
+
+# --- model calls aside from the conversation -------------------------------------------------------------------------
+
+
+async def ask_aside(
+    run: base.RunContext,
+    spec: AgentSpec,
+    question: str,
+    *,
+    model: Any = None,
+    instructions: str | None = None,
+    name: str = "ask",
+) -> str:
+    """Ask a model something that is not part of the conversation: a recorded step, but no message of the thread."""
+    made = Prompt()
+    made.inline({"user": question})
+    return await _aside(run, spec, made, model, instructions, name)
+
+
+async def _summarise(
+    run: base.RunContext, spec: AgentSpec, older: Sequence[Message], instructions: str, model: Any
+) -> str:
+    made = Prompt()
+    made.transcript([Said.of(message) for message in older])
+    return await _aside(run, spec, made, model, instructions, "summary")
+
+
+async def _aside(
+    run: base.RunContext, spec: AgentSpec, made: Prompt, model: Any, instructions: str | None, name: str
+) -> str:
+    used = model if model is not None else spec.model
+    facts = to_json({"model": model_name(used), "tools": [], "output": {"mode": "text", "text": True}})[1:]
+    params = ModelRequestParameters(instruction_parts=instruction_parts(instructions))
+    asked = Asked(instructions, params, None, parameters_blob(instructions, {}, facts))
+
+    async def body(attempt: base.Attempt) -> base.Outcome:
+        resolved, sent = models.resolve(used), made.ready()
+        answer = await model_step.request(
+            attempt, resolved, sent, asked, streams=False, timeout_ms=spec.model_timeout_ms
+        )
+        return model_step.outcome(answer, made, asked, sent)
+
+    action = base.Action(kind=StepKind.MODEL, name=name, write_behind=True, retry=spec.retry)
+    recorded = await run.perform(action, body)
+    model_step.demand(recorded)
+    return model_step.response_of(recorded).text or ""

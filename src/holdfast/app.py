@@ -1,0 +1,191 @@
+"""The composition root: settings → database → hub → agents → services → runtime → FastAPI. No logic of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.agents.base import Agent
+from holdfast.agents.registry import Registry
+from holdfast.bus.base import Hub, Relay
+from holdfast.bus.poll import PollRelay
+from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.errors import DefinitionError
+from holdfast.runtime.supervisor import Supervisor
+from holdfast.service.house import House
+from holdfast.settings import Settings
+from holdfast.store import migrate, principals
+from holdfast.store.base import Database, Faults
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def database_of(settings: Settings, determinism: Determinism = SYSTEM, faults: Faults | None = None) -> Database:
+    """The database that a URL names; its driver is imported only if it is the one."""
+    scheme, _, rest = settings.database.partition(":")
+    if scheme == "sqlite" and rest.startswith("///"):
+        from holdfast.store.sqlite import SqliteDatabase
+
+        return SqliteDatabase(rest.removeprefix("///"), determinism=determinism, faults=faults)
+    if scheme in ("postgresql", "postgres") or scheme.startswith("postgresql+"):
+        from holdfast.store.postgres import PostgresDatabase
+
+        return PostgresDatabase(
+            settings.database, determinism=determinism, faults=faults, pool=settings.postgres_pool
+        )
+    raise DefinitionError(
+        f"The database URL starts with {scheme!r}; it has to be sqlite:///path or postgresql://user@host/name."
+    )
+
+
+def relay_of(database: Database, determinism: Determinism) -> Relay:
+    """How this process tells others of the same database."""
+    if database.dialect == "postgresql":
+        from holdfast.bus.postgres import PostgresRelay
+        from holdfast.store.postgres import PostgresDatabase
+
+        assert isinstance(database, PostgresDatabase)
+        return PostgresRelay(database.dsn, determinism=determinism)
+    return PollRelay(database.changed_elsewhere)
+
+
+class Holdfast:
+    """Agents, and the runtime that makes their runs durable.
+
+    Args:
+        agents: native agents, workflows and adapters; those they call or hand over to come with them.
+        database: `sqlite:///path` or `postgresql://…`; default: the setting `HOLDFAST_DATABASE`, else
+            `sqlite:///holdfast.db`.
+        deps: any object; tools and workflows of this process see it as `ctx.deps`.
+        settings: instead of the environment.
+
+    `app` is a FastAPI application that starts the runtime with its lifespan; `mount` adds it to one of yours.
+    `running()` starts the runtime alone, for workers and tests.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[Agent] = (),
+        *,
+        database: str | None = None,
+        deps: Any = None,
+        settings: Settings | None = None,
+        determinism: Determinism = SYSTEM,
+        faults: Faults | None = None,
+    ) -> None:
+        chosen = settings or Settings()  # pyright: ignore[reportCallIssue]
+        if database is not None:
+            chosen = chosen.model_copy(update={"database": database})
+        self.settings = chosen
+        self.registry = Registry(agents)
+        self._deps = deps
+        self._determinism = determinism
+        self._faults = faults
+        self._app: FastAPI | None = None
+        self._house: House | None = None
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def app(self) -> FastAPI:
+        """The FastAPI application, built on first use."""
+        if self._app is None:
+            from holdfast.web import api
+
+            self._app = api.build(self.house, self.settings, lifespan=self._lifespan)
+        return self._app
+
+    def mount(self, app: FastAPI, path: str) -> None:
+        """Serve under `path` of your application, whose lifespan then starts and stops the runtime too."""
+        app.mount(path, self.app)
+        outer = app.router.lifespan_context
+
+        @contextlib.asynccontextmanager
+        async def both(started: FastAPI) -> AsyncIterator[Any]:
+            async with outer(started) as state, self.running():
+                yield state
+
+        app.router.lifespan_context = both
+
+    @property
+    def house(self) -> House:
+        """What every verb is given."""
+        if self._house is None:
+            database = database_of(self.settings, self._determinism, self._faults)
+            self._house = House(
+                database=database,
+                hub=Hub(relay_of(database, self._determinism)),
+                agents={agent.id: agent for agent in self.registry},
+                determinism=self._determinism,
+                lease_ms=self.settings.lease_ms,
+            )
+        return self._house
+
+    @property
+    def supervisor(self) -> Supervisor:
+        if self._supervisor is None:
+            self._supervisor = Supervisor(
+                self.house, slots=self.settings.worker_slots, deps=self._deps, drain_ms=self.settings.drain_ms
+            )
+        return self._supervisor
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        async with self.running():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Holdfast]:
+        """Open the database, start the runtime; stop and close both at the end.
+
+        In mode `dev` the schema is brought up to date; in mode `serve` a schema that does not fit is refused.
+        """
+        if self.settings.mode == "dev":
+            await migrate.upgrade(self.settings.database)
+        else:
+            await migrate.demand_current(self.settings.database)
+        house, supervisor = self.house, self.supervisor
+        await house.database.open()
+        try:
+            await house.database.write(None, principals.seed)
+            await house.hub.open()
+            await supervisor.start()
+            if self.settings.freeze_gc:
+                _freeze_gc()
+            try:
+                yield self
+            finally:
+                await supervisor.stop()
+                await house.hub.close()
+        finally:
+            await house.database.close()
+            self._house = self._supervisor = None
+            self._app = None
+
+
+def _freeze_gc() -> None:
+    """What is loaded by now stays: keep the collector from walking it again and again (shorter pauses under load)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def pepper_of(settings: Settings, determinism: Determinism = SYSTEM) -> bytes:
+    """The secret that API keys are hashed with: configured, or made once beside a SQLite database."""
+    if settings.pepper is not None:
+        return settings.pepper.get_secret_value().encode()
+    if not settings.database.startswith("sqlite:///"):
+        raise DefinitionError("Set HOLDFAST_PEPPER to a long random secret: API keys are hashed with it.")
+    path = Path(settings.database.removeprefix("sqlite:///")).expanduser().resolve()
+    path = path.with_name(path.name + ".pepper")
+    if not path.exists():
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(determinism.random_bytes(32).hex().encode())
+    return path.read_bytes()

@@ -1,0 +1,235 @@
+"""The hub of a process: who listens to which run, whom to wake, and the relay that tells other processes.
+
+Everything here is a hint. A subscriber that missed one (its buffer was full, a relay reconnected) is told to look
+into the database; a worker polls besides. Nothing is decided by what arrives or does not arrive here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from holdfast.domain import limits
+from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.journal import NewEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A durable event: an entry that is committed, with its place."""
+
+    run_id: RunId
+    pos: int
+    seq: int | None
+    entry: NewEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a message under way, or another ephemeral event; `data` is JSON-able."""
+
+    run_id: RunId
+    type: str
+    data: dict[str, object]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Something happened elsewhere, or something was missed: read the database from where you stand."""
+
+
+LOOK = Look()
+Signal = Published | Delta | Look
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A hint for control planes: this resource changed."""
+
+    tenant_id: TenantId
+    kind: str
+    id: str
+    status: str | None
+
+
+class Subscription:
+    """What arrives for one run. Bounded: when full, what it holds is replaced by one `LOOK`."""
+
+    __slots__ = ("_arrived", "_items", "key")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self._items: deque[Signal] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, signal: Signal) -> None:
+        if len(self._items) >= limits.STREAM_BUFFER_EVENTS:
+            self._items.clear()
+            signal = LOOK
+        self._items.append(signal)
+        self._arrived.set()
+
+    async def take(self, timeout_s: float) -> list[Signal]:
+        """All that arrived, waiting for the first at most `timeout_s` seconds; empty when nothing came."""
+        if not self._items:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        items = list(self._items)
+        self._items.clear()
+        return items
+
+
+class Relay(Protocol):
+    """Carries hints to other processes."""
+
+    async def open(self, hub: Hub) -> None: ...
+    async def close(self) -> None: ...
+    def entry(self, run_id: RunId) -> None: ...
+    def delta(self, delta: Delta) -> None: ...
+    def listening(self, run_id: RunId) -> None: ...
+    def bell(self, run_id: RunId) -> None: ...
+    def work(self, agent: str) -> None: ...
+    def change(self, change: Change) -> None: ...
+
+    def remote_listener(self, key: bytes) -> bool:
+        """Whether somebody in another process follows this run or thread."""
+        ...
+
+
+@dataclass(slots=True)
+class Hub:
+    """One per process; used from its event loop only."""
+
+    relay: Relay | None = None
+    _runs: dict[bytes, set[Subscription]] = field(default_factory=dict[bytes, set[Subscription]])
+    _bells: dict[bytes, Callable[[], None]] = field(default_factory=dict[bytes, Callable[[], None]])
+    _workers: list[Callable[[str | None], None]] = field(default_factory=list[Callable[[str | None], None]])
+    _changes: dict[TenantId, set[asyncio.Queue[Change]]] = field(
+        default_factory=dict[TenantId, "set[asyncio.Queue[Change]]"]
+    )
+
+    async def open(self) -> None:
+        if self.relay is not None:
+            await self.relay.open(self)
+
+    async def close(self) -> None:
+        if self.relay is not None:
+            await self.relay.close()
+
+    # -- events of runs -----------------------------------------------------------------------------------------
+
+    def subscribe(self, key: RunId | ThreadId) -> Subscription:
+        """Follow a run, or all runs of a thread. Subscribe first, then read the database: nothing falls between."""
+        subscription = Subscription(key)
+        self._runs.setdefault(key, set()).add(subscription)
+        if self.relay is not None:
+            self.relay.listening(RunId(key))
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        held = self._runs.get(subscription.key)
+        if held is not None:
+            held.discard(subscription)
+            if not held:
+                del self._runs[subscription.key]
+
+    def keep_listening(self, subscription: Subscription) -> None:
+        """Say again, to other processes, that somebody listens; they forget after a while."""
+        if self.relay is not None:
+            self.relay.listening(RunId(subscription.key))
+
+    def listened(self, run_id: RunId, thread_id: ThreadId) -> bool:
+        """Whether somebody, in whatever process, follows the run."""
+        if run_id in self._runs or thread_id in self._runs:
+            return True
+        return self.relay is not None and (self.relay.remote_listener(run_id) or self.relay.remote_listener(thread_id))
+
+    def entry(self, run_id: RunId, thread_id: ThreadId, pos: int, seq: int | None, entry: NewEntry) -> None:
+        """An entry was committed."""
+        for key in (run_id, thread_id):
+            for subscription in self._runs.get(key, ()):
+                subscription.put(Published(run_id, pos, seq, entry))
+        if self.relay is not None:
+            self.relay.entry(run_id)
+            self.relay.entry(RunId(thread_id))
+
+    def delta(self, thread_id: ThreadId, delta: Delta) -> None:
+        for key in (delta.run_id, thread_id):
+            for subscription in self._runs.get(key, ()):
+                subscription.put(delta)
+        if self.relay is not None:
+            self.relay.delta(delta)
+
+    def look(self, key: bytes | None = None) -> None:
+        """Tell subscribers of one run or thread, or all of them, to read the database."""
+        chosen = [self._runs.get(key, set())] if key is not None else list(self._runs.values())
+        for subscriptions in chosen:
+            for subscription in subscriptions:
+                subscription.put(LOOK)
+
+    def deliver(self, delta: Delta) -> None:
+        """A delta that came from another process."""
+        for subscription in self._runs.get(delta.run_id, ()):
+            subscription.put(delta)
+
+    # -- bells of executors -------------------------------------------------------------------------------------
+
+    def on_bell(self, run_id: RunId, ring: Callable[[], None] | None) -> None:
+        """Whom to call when something that the running run waits for has closed, or it should stop."""
+        if ring is None:
+            self._bells.pop(run_id, None)
+        else:
+            self._bells[run_id] = ring
+
+    def bell(self, run_id: RunId, *, relayed: bool = False) -> None:
+        ring = self._bells.get(run_id)
+        if ring is not None:
+            ring()
+        elif self.relay is not None and not relayed:
+            self.relay.bell(run_id)
+
+    def all_bells(self) -> None:
+        for ring in list(self._bells.values()):
+            ring()
+
+    # -- work ---------------------------------------------------------------------------------------------------
+
+    def on_work(self, wake: Callable[[str | None], None]) -> None:
+        self._workers.append(wake)
+
+    def work(self, agent: str | None, *, relayed: bool = False) -> None:
+        """A run of this agent became claimable (None: perhaps one of any agent)."""
+        for wake in self._workers:
+            wake(agent)
+        if self.relay is not None and not relayed and agent is not None:
+            self.relay.work(agent)
+
+    # -- changes ------------------------------------------------------------------------------------------------
+
+    def subscribe_changes(self, tenant_id: TenantId) -> asyncio.Queue[Change]:
+        queue: asyncio.Queue[Change] = asyncio.Queue(limits.CHANGES_BUFFER)
+        self._changes.setdefault(tenant_id, set()).add(queue)
+        return queue
+
+    def unsubscribe_changes(self, tenant_id: TenantId, queue: asyncio.Queue[Change]) -> None:
+        held = self._changes.get(tenant_id)
+        if held is not None:
+            held.discard(queue)
+            if not held:
+                del self._changes[tenant_id]
+
+    def change(self, change: Change, *, relayed: bool = False) -> None:
+        for queue in self._changes.get(change.tenant_id, ()):
+            if queue.full():
+                queue.get_nowait()  # hints: the newest matter most
+            queue.put_nowait(change)
+        if self.relay is not None and not relayed:
+            self.relay.change(change)

@@ -1,0 +1,53 @@
+"""The relay for several processes on one SQLite file: each looks, a few times a second, whether another wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from holdfast.bus.base import Change, Delta, Hub
+from holdfast.domain.errors import Unavailable
+from holdfast.domain.ids import RunId
+
+POLL_EVERY_MS = 200
+
+
+class PollRelay:
+    """`changed` tells whether another process wrote since it was last asked. Deltas do not cross processes here."""
+
+    def __init__(self, changed: Callable[[], Awaitable[bool | None]], *, every_ms: int = POLL_EVERY_MS) -> None:
+        self._changed = changed
+        self._every_ms = every_ms
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, hub: Hub) -> None:
+        self._task = asyncio.create_task(self._poll(hub), name="holdfast-poll")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _poll(self, hub: Hub) -> None:
+        while True:
+            await asyncio.sleep(self._every_ms / 1000)
+            try:
+                changed = await self._changed()
+            except Unavailable:
+                continue
+            if changed:
+                hub.look()
+                hub.all_bells()
+                hub.work(None, relayed=True)
+
+    def entry(self, run_id: RunId) -> None: ...
+    def delta(self, delta: Delta) -> None: ...
+    def listening(self, run_id: RunId) -> None: ...
+    def bell(self, run_id: RunId) -> None: ...
+    def work(self, agent: str) -> None: ...
+    def change(self, change: Change) -> None: ...
+
+    def remote_listener(self, key: bytes) -> bool:
+        return False

@@ -1,0 +1,97 @@
+"""Messages as clients see them: parts of plain JSON, whatever a model library's own format says.
+
+Pure functions over stored payloads. A part that is not understood (a newer library wrote it) is shown as `data`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from holdfast.domain.encoding import decode
+from holdfast.domain.journal import StepKind
+from holdfast.domain.threads import Message, Role
+
+Part = dict[str, Any]
+
+
+def response_parts(payload: bytes | None) -> list[Part]:
+    """The parts of a recorded model response (`{fmt, lib, data: {parts: …}}`)."""
+    stored = decode(payload)
+    data = stored.get("data", stored) if isinstance(stored, dict) else {}
+    parts = cast("dict[str, Any]", data).get("parts")
+    return [_response_part(p) for p in cast("list[Any]", parts or []) if isinstance(p, dict)]
+
+
+def _response_part(part: dict[str, Any]) -> Part:
+    match part.get("part_kind"):
+        case "text":
+            return {"type": "text", "text": part.get("content", "")}
+        case "thinking":
+            return {"type": "thinking", "text": part.get("content", "")}
+        case "tool-call" | "builtin-tool-call" | "native-tool-call":
+            arguments = part.get("args")
+            return {
+                "type": "tool_call",
+                "call_id": part.get("tool_call_id"),
+                "name": part.get("tool_name"),
+                "arguments": _arguments(arguments),
+            }
+        case "file":
+            content = part.get("content") or {}
+            return {"type": "file", "media_type": content.get("media_type"), "data": content.get("data")}
+        case _:
+            return {"type": "data", "data": part}
+
+
+def _arguments(raw: Any) -> Any:
+    if isinstance(raw, str):
+        try:
+            return decode(raw.encode())
+        except (ValueError, UnicodeEncodeError):
+            return raw
+    return {} if raw is None else raw
+
+
+def response_text(payload: bytes | None) -> str:
+    """The text of a recorded model response: its text parts, joined."""
+    return "".join(p["text"] for p in response_parts(payload) if p["type"] == "text")
+
+
+def input_parts(value: Any) -> list[Part]:
+    """The parts of a run's input: text, content parts as given, or one `data` part."""
+    if isinstance(value, str):
+        return [{"type": "text", "text": value}]
+    if isinstance(value, list) and value and all(_is_part(p) for p in cast("list[Any]", value)):
+        return cast("list[Part]", value)
+    return [{"type": "data", "data": value}]
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and cast("dict[str, Any]", value).get("type") in {"text", "file", "data"}
+
+
+def parts_of(message: Message) -> list[Part]:
+    """The parts of any stored message, told by the kind of the step that recorded it (none: an input or an output)."""
+    payload, status = message.payload, message.status
+    match message.kind:
+        case StepKind.MODEL:
+            return response_parts(payload)
+        case StepKind.TOOL | StepKind.HANDOFF:
+            stored = decode(payload) or {}
+            part: Part = {
+                "type": "tool_result",
+                "call_id": stored.get("call_id"),
+                "name": stored.get("tool", message.name),
+                "result": stored.get("result"),
+            }
+            if status == "failed":
+                failure = decode(message.error) or {}
+                part["error"] = stored.get("error") or failure.get("message")
+            return [part]
+        case StepKind.VALUE:
+            stored = decode(payload)
+            text = stored.get("retry") if isinstance(stored, dict) else None
+            return [{"type": "text", "text": str(text)}] if text is not None else [{"type": "data", "data": stored}]
+        case _:
+            value = decode(payload)
+            return input_parts(value["output"] if message.role is Role.ASSISTANT else value)

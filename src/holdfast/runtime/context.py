@@ -1,0 +1,730 @@
+"""The context of one claimed run: `perform`, the one primitive, and everything built on it.
+
+Invariants: a step whose entry is committed never runs again; a body runs only while the context is open; every key
+follows from the code's shape, never from timing. From the first signal on the context is *closed*: every later call
+raises the same signal, and what a body still returns is discarded, except that a tool which may have changed
+something is recorded if the run was only asked to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar, cast
+from uuid import UUID
+
+from holdfast.agents import base
+from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry, RunInfo, StepError
+from holdfast.bus.base import Delta
+from holdfast.domain import ids, limits
+from holdfast.domain.encoding import decode, digest, encode
+from holdfast.domain.errors import (
+    Cancelled,
+    ChildFailed,
+    HoldfastError,
+    Invalid,
+    JournalMismatch,
+    LimitReached,
+    Released,
+    Restarted,
+    Signal,
+    StepFailed,
+    Unavailable,
+    UnscopedConcurrency,
+)
+from holdfast.domain.ids import MessageId
+from holdfast.domain.journal import (
+    Entry,
+    EntryType,
+    Ephemeral,
+    Journal,
+    NewEntry,
+    NewMessage,
+    Phase,
+    StepKind,
+    StepStatus,
+    branch_scope,
+)
+from holdfast.domain.runs import NO_USAGE, Run, RunLimits, RunStatus, RunView, Usage
+from holdfast.domain.threads import Message, Role
+from holdfast.runtime import code, scopes
+from holdfast.runtime.blocking import Blocking
+from holdfast.runtime.recording import Recording
+from holdfast.runtime.waits import Activity, Wait
+from holdfast.service import history as history_verbs
+from holdfast.service import runs as run_verbs
+from holdfast.service.house import House
+from holdfast.store.claims import Claimed
+
+T = TypeVar("T")
+
+# What ends the run rather than the step: it is not a body's business to fail with these.
+_ENDS_THE_RUN = (LimitReached, JournalMismatch, UnscopedConcurrency, Unavailable)
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A body under way: its task, and whether it may change something (then a cancel gives it its grace)."""
+
+    key: str
+    task: asyncio.Task[Any] | None
+    changes: bool
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Try:
+    """One try of a body, as the body sees it."""
+
+    __slots__ = ("_context", "_message", "_opened", "_shown", "key", "number")
+
+    def __init__(self, context: RunContext, key: str, number: int, message: MessageId | None) -> None:
+        self.key = key
+        self.number = number
+        self._context = context
+        self._message = message
+        self._opened: asyncio.Future[Any] | None = None
+        self._shown: list[Delta] = []
+
+    def announce(self, voids: Sequence[str]) -> None:
+        """Say durably that a message begins: only then may pieces of it be shown."""
+        assert self._message is not None
+        data = {"message_id": ids.text(ids.MESSAGE, self._message), "key": self.key, "voids": list(voids)}
+        entry = NewEntry(type=EntryType.MESSAGE_STARTED, at=self._context.now_ms(), payload=encode(data))
+        self._opened = self._context.recording.behind([entry])
+        self._opened.add_done_callback(lambda _: self._flush())
+
+    def delta(self, part: int, kind: Literal["text", "thinking", "tool_call"], text: str) -> None:
+        """Publish a piece of the message under way; held back until its announcement is durable."""
+        if self._message is None or self._context.closed is not None:
+            return
+        data: dict[str, object] = {
+            "message_id": ids.text(ids.MESSAGE, self._message),
+            "part": part,
+            "kind": kind,
+            "text": text,
+        }
+        self._shown.append(
+            Delta(self._context.run.id, Ephemeral.MESSAGE_DELTA.value, data, self._context.now_ms())
+        )
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._opened is not None and self._opened.done():
+            for delta in self._shown:
+                self._context.house.hub.delta(self._context.run.thread_id, delta)
+            self._shown.clear()
+
+
+class RunContext:
+    """Implements `agents.base.RunContext` for one claimed run in this process."""
+
+    def __init__(
+        self,
+        house: House,
+        claimed: Claimed,
+        recording: Recording,
+        activity: Activity,
+        blocking: Blocking,
+        deps: Any,
+        agent: Agent,
+    ) -> None:
+        self.house = house
+        self.run: Run = claimed.run
+        self.recording = recording
+        self.activity = activity
+        self.closed: BaseException | None = None
+        self.in_flight: dict[str, InFlight] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.usage: Usage = NO_USAGE
+        self.streams: dict[str, list[str]] = {}
+        self._claimed = claimed
+        self._blocking = blocking
+        self._deps = deps
+        self._agent = agent
+        self._sync = agent.durability == "sync"
+        self._limits = merged_limits(agent.default_limits, claimed.run.limits)
+        self._next_position = claimed.next_position
+        self._started = house.determinism.monotonic_ms()
+        self._tool_calls = 0
+        self._journal = Journal.of(claimed.entries)
+        self._positions = claimed.positions
+        self._count_recorded()
+        self._info = self._describe()
+
+    def _count_recorded(self) -> None:
+        for entry in self._claimed.entries:
+            if entry.usage is not None:
+                self.usage = self.usage + entry.usage
+            if entry.kind is StepKind.TOOL and entry.phase is Phase.RESULT:
+                self._tool_calls += 1
+            if entry.type is EntryType.MESSAGE_STARTED:
+                begun = decode(entry.payload)
+                self.streams.setdefault(begun["key"], []).append(begun["message_id"])
+
+    def _describe(self) -> RunInfo:
+        run = self.run
+        return RunInfo(
+            run_id=ids.text(ids.RUN, run.id),
+            thread_id=ids.text(ids.THREAD, run.thread_id),
+            root_id=ids.text(ids.RUN, run.root_id),
+            parent_id=None if run.parent_id is None else ids.text(ids.RUN, run.parent_id),
+            tenant_id=ids.text(ids.TENANT, run.tenant_id),
+            principal_id=ids.text(ids.PRINCIPAL, run.initiator),
+            agent=run.agent,
+            attempt=self._claimed.epoch,
+            depth=run.depth,
+            created_at=datetime.fromtimestamp(run.created_at / 1000, UTC),
+            metadata=decode(run.metadata) or {},
+        )
+
+    # -- what is known ------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> RunInfo:
+        return self._info
+
+    @property
+    def deps(self) -> Any:
+        return self._deps
+
+    @property
+    def run_limits(self) -> RunLimits:
+        return self._limits
+
+    @property
+    def acting_agent(self) -> str:
+        return self.recording.acting_agent
+
+    @property
+    def input_position(self) -> int:
+        return self._claimed.input_position
+
+    def now_ms(self) -> int:
+        """The time as the journal notes it, ms."""
+        return self.house.determinism.now_ms()
+
+    def active_ms(self) -> float:
+        """How long this claim has been at work, ms."""
+        return self.house.determinism.monotonic_ms() - self._started
+
+    def listening(self) -> bool:
+        return self.house.hub.listened(self.run.id, self.run.thread_id)
+
+    def hand_over(self, agent_id: str) -> None:
+        self.recording.acting_agent = agent_id
+
+    def agent(self, agent_id: str) -> Agent:
+        return self.house.agent(agent_id)
+
+    async def blocking(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        return await self._blocking.run(fn, *args, **kwargs)
+
+    def close(self, signal: BaseException) -> None:
+        """From now on every call raises this."""
+        if self.closed is None:
+            self.closed = signal
+            self.activity.fail_all(self._again)
+
+    def _again(self) -> BaseException:
+        """The closing signal once more: a fresh object, so that tracebacks do not pile up on one."""
+        assert self.closed is not None
+        if isinstance(self.closed, Signal):
+            return type(self.closed)(*self.closed.args)
+        return self.closed
+
+    def _demand_open(self) -> None:
+        if self.closed is not None:
+            raise self._again()
+
+    # -- the primitive ------------------------------------------------------------------------------------------
+
+    async def perform(self, action: Action, body: Body) -> Recorded:
+        self._demand_open()
+        scope = scopes.current(self)
+        key = action.key or scope.next_key(action.name)
+        digested = None if action.arguments is None else digest(action.arguments)
+        found = self._journal.find(key, action.kind, action.name, digested)
+        if found is not None:
+            return self._recall(found)
+        self._admit(action)
+        return await self._do(action, body, key, digested)
+
+    def _recall(self, entry: Entry) -> Recorded:
+        assert entry.key is not None
+        error = None if entry.error is None else StepError(**decode(entry.error))
+        return Recorded(
+            key=entry.key,
+            ok=entry.status is StepStatus.SUCCEEDED,
+            payload=entry.payload,
+            error=error,
+            usage=entry.usage,
+            position=self._positions.get(entry.pos),
+        )
+
+    def _admit(self, action: Action) -> None:
+        """The run's limits, checked before anything new begins."""
+        caps = self._limits
+        _under("steps", self._journal.steps, caps.steps_max)
+        if self._journal.steps >= limits.JOURNAL_STEPS_MAX:
+            raise LimitReached(
+                f"The journal holds {limits.JOURNAL_STEPS_MAX:,} steps; use ctx.restart for longer work.",
+                code="journal_full",
+            )
+        if action.kind is StepKind.TOOL:
+            _under("tool_calls", self._tool_calls, caps.tool_calls_max)
+            self._tool_calls += 1
+        if action.kind is StepKind.MODEL:
+            _under("tokens", self.usage.input_tokens + self.usage.output_tokens, caps.tokens_max)
+            _under("cost_micros", self.usage.cost_micros, caps.cost_micros_max)
+
+    async def _do(self, action: Action, body: Body, key: str, digested: bytes | None) -> Recorded:
+        attempt = self._journal.attempt(key)
+        started_at = self.now_ms()
+        if action.opens:
+            await self._open(action, key, digested, attempt)
+        if self.listening():
+            self._tell_started(action, key)
+        outcome, tries, message = await self._tried(action, body, key, attempt)
+        if self.closed is not None and not (action.opens and isinstance(self.closed, (Cancelled, Released))):
+            raise self._again()
+        return await self._record(action, key, digested, attempt, tries, started_at, outcome, message)
+
+    async def _open(self, action: Action, key: str, digested: bytes | None, attempt: int) -> None:
+        """Everything earlier, and the opening itself, are durable before something may change."""
+        if self._journal.opening(key, action.kind, action.name, digested) is not None:
+            await self.recording.barrier()  # it began in an earlier claim: at-least-once, and the journal says so
+            return
+        type = EntryType.TOOL_STARTED if action.kind is StepKind.TOOL else EntryType.STEP_OPENED
+        await self.recording.durable([self._opening(type, action, key, digested, attempt, None)])
+        self._demand_open()
+
+    def _opening(
+        self, type: EntryType, action: Action, key: str, digested: bytes | None, attempt: int, data: Any
+    ) -> NewEntry:
+        return NewEntry(
+            type=type,
+            at=self.now_ms(),
+            phase=Phase.OPENING,
+            key=key,
+            kind=action.kind,
+            name=action.name,
+            attempt=attempt,
+            digest=digested,
+            payload=None if data is None else encode(data),
+        )
+
+    def _tell_started(self, action: Action, key: str) -> None:
+        data: dict[str, object] = {"key": key, "kind": action.kind.value, "name": action.name}
+        self.house.hub.delta(
+            self.run.thread_id, Delta(self.run.id, Ephemeral.STEP_STARTED.value, data, self.now_ms())
+        )
+
+    async def _tried(
+        self, action: Action, body: Body, key: str, attempt: int
+    ) -> tuple[Outcome, int, MessageId | None]:
+        """Run the body until it succeeds or its tries are used up. Signals and what ends the run pass through."""
+        flight = InFlight(key, asyncio.current_task(), action.opens)
+        self.in_flight[key] = flight
+        tries = 0
+        try:
+            while True:
+                tries += 1
+                message = self._message_id(action, key, attempt)
+                one = Try(self, key, tries, message)
+                if action.streams:
+                    self._announce(one, key, message)
+                try:
+                    return await self._one_try(action, body, one), tries, message
+                except _ENDS_THE_RUN:
+                    raise
+                except asyncio.CancelledError:
+                    raise (self._again() if self.closed is not None else asyncio.CancelledError()) from None
+                except Exception as exc:
+                    self._demand_open()
+                    if tries >= action.retry.attempts or not action.retry.wants(exc):
+                        return Outcome(payload=None, failure=failure_of(exc)), tries, message
+                    await self._back_off(action.retry, tries, exc)
+        finally:
+            del self.in_flight[key]
+            flight.done.set()
+
+    def _announce(self, one: Try, key: str, message: MessageId | None) -> None:
+        assert message is not None
+        earlier = self.streams.setdefault(key, [])
+        one.announce(earlier)
+        earlier.append(ids.text(ids.MESSAGE, message))
+
+    def _message_id(self, action: Action, key: str, attempt: int) -> MessageId | None:
+        """Follows from run, key and attempt; a streamed message that begins again is another message."""
+        if action.message is None:
+            return None
+        again = len(self.streams.get(key, ())) if action.streams else 0
+        return MessageId(ids.derived("message", self.run.id, key, str(attempt), str(again)))
+
+    async def _one_try(self, action: Action, body: Body, one: Try) -> Outcome:
+        if action.timeout_ms is None:
+            return await body(one)
+        try:
+            async with asyncio.timeout(action.timeout_ms / 1000) as timeout:
+                return await body(one)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            message = f"{action.name} took longer than {action.timeout_ms / 1000:g} s."
+            raise StepFailed(message, code="step_timeout", error_type="TimeoutError") from None
+
+    async def _back_off(self, retry: Retry, tries: int, exc: Exception) -> None:
+        asked = getattr(exc, "retry_after_ms", None)
+        wait_ms = min(retry.backoff_ms * 2 ** (tries - 1), retry.backoff_ms_max)
+        wait_ms = max(self.house.determinism.jitter(wait_ms), asked or 0)
+        await asyncio.sleep(wait_ms / 1000)
+        self._demand_open()
+
+    async def _record(
+        self,
+        action: Action,
+        key: str,
+        digested: bytes | None,
+        attempt: int,
+        tries: int,
+        started_at: int,
+        outcome: Outcome,
+        message: MessageId | None,
+    ) -> Recorded:
+        failure = outcome.failure
+        position = None
+        if action.message is not None:
+            position = self.take_position()
+        now = self.now_ms()
+        entry = NewEntry(
+            type=entry_type(action.kind, failure is not None),
+            at=now,
+            phase=Phase.RESULT,
+            key=key,
+            kind=action.kind,
+            name=action.name,
+            attempt=attempt,
+            tries=tries,
+            status=StepStatus.SUCCEEDED if failure is None else StepStatus.FAILED,
+            digest=digested,
+            payload=outcome.payload,
+            error=None if failure is None else encode(failure),
+            prompt=outcome.prompt,
+            usage=outcome.usage,
+            price_version=outcome.price_version,
+            started_at=started_at,
+            ended_at=now,
+            message=_new_message(message, action.message, position),
+            blobs=outcome.blobs,
+        )
+        if outcome.usage is not None:
+            self.usage = self.usage + outcome.usage
+        self._journal.steps += 1
+        if action.write_behind and not self._sync:
+            self.recording.behind([entry])
+        else:
+            await self.recording.durable([entry])
+        return Recorded(
+            key=key,
+            ok=failure is None,
+            payload=outcome.payload,
+            error=failure,
+            fresh=True,
+            value=outcome.value,
+            usage=outcome.usage,
+            position=position,
+        )
+
+    def take_position(self) -> int:
+        """The next message's place in the thread: ours alone while we hold it."""
+        position, self._next_position = self._next_position, self._next_position + 1
+        return position
+
+    # -- parallel work ------------------------------------------------------------------------------------------
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        return scopes.within(name, self)
+
+    async def branches(
+        self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]
+    ) -> list[T | BaseException]:
+        self._demand_open()
+        scopes.current(self)
+        if len(parts) > limits.GATHER_BRANCHES_MAX:
+            raise Invalid(f"At most {limits.GATHER_BRANCHES_MAX:,} branches run in parallel, not {len(parts):,}.")
+        if len(parts) == 1:
+            name, only = parts[0]
+            with scopes.within(name, self):
+                return [await _settled(only())]
+        return await self._fork(parts)
+
+    async def _fork(self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]) -> list[T | BaseException]:
+        if not parts:
+            return []
+        left = len(parts)
+
+        async def branch(name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T | BaseException:
+            nonlocal left
+            scopes.enter(name, self)
+            try:
+                return await _settled(make())
+            finally:
+                left -= 1
+                self.activity.joined(left)
+
+        self.activity.forked(len(parts))
+        tasks = [asyncio.create_task(branch(name, make), name=name) for name, make in parts]
+        self.tasks.update(tasks)
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                if not task.done():
+                    task.cancel()
+            self.tasks.difference_update(tasks)
+        self._demand_open()
+        return [task.result() for task in tasks]
+
+    async def gather(self, /, *parts: Awaitable[Any]) -> tuple[Any, ...]:
+        self._demand_open()
+        scope = scopes.current(self)
+        group = scope.next_group()
+        named: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = [
+            (branch_scope(scope.path, group, n), lambda part=part: _awaited(part)) for n, part in enumerate(parts)
+        ]
+        results = await self.branches(named)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return tuple(results)
+
+    # -- what workflows use -------------------------------------------------------------------------------------
+
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[T]] | Callable[..., T],
+        /,
+        *args: Any,
+        retry: Retry = base.NO_RETRY,
+        timeout: timedelta | None = None,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> T:
+        call = code.Call(name, fn, args, kwargs, retry, timeout, returns)
+        recorded = await self.perform(*code.planned(self, call))
+        return cast(T, code.value_of(call, recorded))
+
+    async def emit(self, name: str, data: Any = None) -> None:
+        payload = encode({"name": name, "data": data}, what=f"The data of event {name!r}")
+        await self.perform(Action(kind=StepKind.EMIT, name=name), _constant(payload))
+
+    async def now(self) -> datetime:
+        recorded = await self._value("now", lambda: self.now_ms())
+        return datetime.fromtimestamp(recorded / 1000, UTC)
+
+    async def random(self) -> float:
+        return await self._value("random", self.house.determinism.random.random)
+
+    async def uuid(self) -> UUID:
+        made = await self._value("uuid", lambda: self.house.determinism.random_bytes(16).hex())
+        return UUID(hex=made, version=4)
+
+    async def _value(self, name: str, draw: Callable[[], Any]) -> Any:
+        async def body(attempt: base.Attempt) -> Outcome:
+            return Outcome(payload=encode(draw()))
+
+        recorded = await self.perform(Action(kind=StepKind.VALUE, name=name), body)
+        return decode(recorded.unwrap())
+
+    async def sleep(self, duration: timedelta | float) -> None:
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+        wait_ms = round(seconds * 1000)
+        if not 0 <= wait_ms <= limits.SLEEP_MS_MAX:
+            raise Invalid(f"A sleep lasts from 0 to {limits.SLEEP_MS_MAX // 86_400_000:,} days, not {seconds} s.")
+
+        async def body(attempt: base.Attempt) -> Outcome:
+            due_at = await self._opened_at(action, attempt.key, digested, wait_ms)
+            if due_at > self.now_ms():
+                await self._stand_still(Wait(attempt.key, self._monotonic(), due_at=due_at))
+            return Outcome(payload=b"null")
+
+        action = Action(kind=StepKind.SLEEP, name="sleep", arguments={"ms": wait_ms})
+        digested = digest(action.arguments)
+        await self.perform(action, body)
+
+    async def _opened_at(self, action: Action, key: str, digested: bytes, wait_ms: int) -> int:
+        """When the sleep ends: from its opening, written now if this is the first time."""
+        opening = self._journal.opening(key, action.kind, action.name, digested)
+        if opening is not None:
+            return int(decode(opening.payload)["due_at"])
+        due_at = self.now_ms() + wait_ms
+        attempt = self._journal.attempt(key)
+        entry = self._opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"due_at": due_at})
+        await self.recording.durable([entry])
+        self._demand_open()
+        return due_at
+
+    async def _stand_still(self, wait: Wait) -> None:
+        self._demand_open()
+        await self.activity.wait(wait)
+        self._demand_open()
+
+    def _monotonic(self) -> float:
+        return self.house.determinism.monotonic_ms()
+
+    async def call(self, agent: Any, input: Any = None, *, name: str | None = None) -> Any:
+        self._demand_open()
+        child = self.agent(agent) if isinstance(agent, str) else cast(Agent, agent)
+        encoded = child.accept(input)
+
+        async def body(attempt: base.Attempt) -> Outcome:
+            return await self._child(child, encoded, attempt.key, action, digested)
+
+        action = Action(
+            kind=StepKind.CHILD, name=name or child.id, arguments={"agent": child.id, "input": decode(encoded)}
+        )
+        digested = digest(action.arguments)
+        recorded = await self.perform(action, body)
+        if recorded.error is not None:
+            error = recorded.error
+            raise ChildFailed(error.message, code=error.code, step=recorded.key, **error.details)
+        return code.child_output(child, recorded.payload)
+
+    async def _child(self, child: Agent, input: bytes, key: str, action: Action, digested: bytes) -> Outcome:
+        """Start the child (twice is once: its id follows from this step), and wait for its end or its successor's."""
+        attempt = self._journal.attempt(key)
+        if self._journal.opening(key, action.kind, action.name, digested) is None:
+            entry = self._opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
+            await self.recording.durable([entry])
+            self._demand_open()
+        parent = run_verbs.Parent(self.run.id, self.run.root_id, key, attempt, self.run.depth + 1)
+        principal = run_verbs.acting_for(self.run)
+        ask = run_verbs.StartRun(agent=child.id, input=decode(input), parent=parent)
+        view = (await run_verbs.start(self.house, principal, ask)).view
+        while not view.run.status.ended or view.run.successor_id is not None:
+            following = view.run.successor_id or view.run.id
+            if not view.run.status.ended:
+                await self._stand_still(Wait(key, self._monotonic(), child_id=following))
+            view = await run_verbs.get(self.house, principal, following)
+        return _child_outcome(child, view)
+
+    async def restart(self, input: Any = None) -> None:
+        self._demand_open()
+        scopes.current(self)
+        self.restart_input = self._agent.accept(input)
+        self.close(Restarted())
+        raise self._again()
+
+    restart_input: bytes | None = None
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    async def history(self, *, turns: int | None = None) -> list[Message]:
+        if self.input_position == 1:
+            return []
+        return await history_verbs.before(self.house, self.run, self.input_position, turns=turns)
+
+    async def history_backwards(self) -> AsyncIterator[Message]:
+        position = self.input_position
+        while position > 1:
+            page = await history_verbs.page_before(self.house, self.run, position)
+            for message in page:
+                yield message
+            if not page:
+                return
+            position = page[-1].position
+
+
+# -- pieces -------------------------------------------------------------------------------------------------------
+
+
+def _under(name: str, used: int, cap: int | None) -> None:
+    if cap is not None and used >= cap:
+        raise LimitReached(
+            f"The run has used its limit of {cap:,} {name.replace('_', ' ')}. It can be continued with a higher one.",
+            code=f"limit_{name}",
+        )
+
+
+def merged_limits(default: RunLimits, given: bytes | None) -> RunLimits:
+    """The run's own limits where it has them, else the agent's."""
+    own: dict[str, int] = decode(given) or {}
+    return RunLimits(
+        steps_max=own.get("steps_max", default.steps_max),
+        tool_calls_max=own.get("tool_calls_max", default.tool_calls_max),
+        tokens_max=own.get("tokens_max", default.tokens_max),
+        cost_micros_max=own.get("cost_micros_max", default.cost_micros_max),
+        active_ms_max=own.get("active_ms_max", default.active_ms_max),
+    )
+
+
+def failure_of(exc: Exception) -> StepError:
+    """How an exception stands in the journal. The message of a foreign one is cut; it is text, not data."""
+    text = str(exc).encode("utf-8", "replace").decode()[: limits.ERROR_CHARS_MAX]
+    if isinstance(exc, StepFailed):
+        return StepError(exc.code, text, exc.error_type or type(exc).__name__, _plain(exc.details))
+    if isinstance(exc, HoldfastError):
+        return StepError(exc.code, text, type(exc).__name__, _plain(exc.details))
+    return StepError("step_failed", text or type(exc).__name__, type(exc).__name__)
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if isinstance(value, (str, int, float, bool, type(None)))}
+
+
+def entry_type(kind: StepKind, failed: bool) -> EntryType:
+    """The one event that a step's entry is."""
+    match kind:
+        case StepKind.MODEL:
+            return EntryType.STEP_FAILED if failed else EntryType.MESSAGE_COMPLETED
+        case StepKind.TOOL | StepKind.HANDOFF:
+            return EntryType.TOOL_COMPLETED
+        case StepKind.EMIT:
+            return EntryType.CUSTOM
+        case StepKind.STATE:
+            return EntryType.STATE_CHANGED
+        case StepKind.CODE | StepKind.CHILD | StepKind.SLEEP | StepKind.INTERRUPT | StepKind.EVENT | StepKind.VALUE:
+            return EntryType.STEP_FAILED if failed else EntryType.STEP_COMPLETED
+
+
+def _new_message(id: MessageId | None, role: Role | None, position: int | None) -> NewMessage | None:
+    if id is None or role is None or position is None:
+        return None
+    return NewMessage(id, role, position)
+
+
+def _child_outcome(child: Agent, view: RunView) -> Outcome:
+    if view.run.status is RunStatus.SUCCEEDED:
+        return Outcome(payload=view.output or b"null")
+    error: dict[str, Any] = decode(view.run.error) or {}
+    reason = error.get("message") or view.run.cancel_reason or "no reason was given"
+    run_id = ids.text(ids.RUN, view.run.id)
+    message = f"The child run {run_id} of {child.id} {view.run.status.value}: {reason}"
+    details = {"run_id": run_id, "child_status": view.run.status.value, "child_code": error.get("code")}
+    return Outcome(payload=None, failure=StepError("child_failed", message, "ChildFailed", details))
+
+
+def _constant(payload: bytes) -> Body:
+    async def body(attempt: base.Attempt) -> Outcome:
+        return Outcome(payload=payload)
+
+    return body
+
+
+async def _settled(work: Coroutine[Any, Any, T]) -> T | BaseException:
+    """The result, or whatever was raised: a branch never takes its siblings down."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:
+        return exc
+
+
+async def _awaited(part: Awaitable[T]) -> T:
+    return await part
+

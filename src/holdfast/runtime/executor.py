@@ -1,0 +1,510 @@
+"""One claimed run, from claim to end, park or release: prepare → start → drive → unwind → conclude.
+
+The agent's code runs in a task of its own; this drives it: it hears signals (lease, bell, cancel, drain, limits),
+decides when a quiet run parks, and writes the one entry that ends the claim. It looks at the context, never at the
+exception, to know why code unwound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from typing import Any
+
+from holdfast.agents.base import Agent, Output
+from holdfast.domain import ids, limits
+from holdfast.domain.agents import AgentKind
+from holdfast.domain.encoding import encode
+from holdfast.domain.errors import (
+    Cancelled,
+    HoldfastError,
+    LeaseLost,
+    LimitReached,
+    NotFound,
+    Parked,
+    Released,
+    Restarted,
+    RunError,
+    Unavailable,
+    UserCodeFailed,
+)
+from holdfast.domain.ids import MessageId, RunId
+from holdfast.domain.journal import EntryType, NewEntry, NewMessage
+from holdfast.domain.runs import NO_USAGE, RunFailure, RunStatus
+from holdfast.domain.threads import Role
+from holdfast.runtime import scopes
+from holdfast.runtime.blocking import Blocking
+from holdfast.runtime.context import RunContext, failure_of
+from holdfast.runtime.recording import ReadBack, Recording
+from holdfast.runtime.slots import Slots
+from holdfast.runtime.waits import Activity, Wait
+from holdfast.service import claiming
+from holdfast.service.house import House
+from holdfast.store.claims import Claimed
+from holdfast.store.journal import Appended, Finish, Park, Release, Successor
+from holdfast.store.runs import End
+from holdfast.store.writer import JournalWriter
+
+log = logging.getLogger("holdfast.executor")
+
+
+class Executor:
+    """Executes one claim. `execute` returns when this process is done with the run, whatever became of it."""
+
+    def __init__(
+        self,
+        house: House,
+        writer: JournalWriter,
+        slots: Slots,
+        blocking: Blocking,
+        claimed: Claimed,
+        deps: Any,
+    ) -> None:
+        self.house = house
+        self.claimed = claimed
+        self._writer = writer
+        self._slots = slots
+        self._blocking = blocking
+        self._deps = deps
+        self._notice = asyncio.Event()
+        self._rung = claimed.run.cancel_requested_at is not None
+        self._stop: BaseException | None = None
+        self._drain_ms = limits.CANCEL_GRACE_MS
+        self._timers: list[asyncio.TimerHandle] = []
+        self._context: RunContext | None = None
+        self._holds_slot = True
+        self.stuck = False
+
+    @property
+    def key(self) -> tuple[bytes, bytes, int]:
+        """`(tenant_id, run_id, epoch)`, as leases name it."""
+        run = self.claimed.run
+        return run.tenant_id, run.id, self.claimed.epoch
+
+    @property
+    def context(self) -> RunContext:
+        assert self._context is not None
+        return self._context
+
+    # -- what others tell it ------------------------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Something this run waits for has closed, or it should stop: look."""
+        self._rung = True
+        self._notice.set()
+
+    def lose(self) -> None:
+        """The lease is gone."""
+        self._halt(LeaseLost())
+
+    def release(self, drain_ms: int) -> None:
+        """The process stops: let tools that may change something finish within `drain_ms`, and give the run back."""
+        self._drain_ms = drain_ms
+        self._halt(Released())
+
+    def _halt(self, signal: BaseException) -> None:
+        if self._stop is None:
+            self._stop = signal
+            self._notice.set()
+
+    # -- the pipeline -------------------------------------------------------------------------------------------
+
+    async def execute(self) -> None:
+        self.house.hub.on_bell(self.claimed.run.id, self.ring)
+        try:
+            while await self._once():
+                pass
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            self.house.hub.on_bell(self.claimed.run.id, None)
+            self._give_slot()
+
+    async def _once(self) -> bool:
+        """Run the agent's code from the top, once. True: read the journal again and repeat."""
+        recording = Recording(self.claimed, self._writer, self._halt)
+        agent = self._prepare()
+        if isinstance(agent, RunError):
+            await self._conclude_failed(recording, agent)
+            return False
+        activity = Activity(self._notice.set)
+        self._context = RunContext(
+            self.house, self.claimed, recording, activity, self._blocking, self._deps, agent
+        )
+        self._set_timers(self._context)
+        main = asyncio.create_task(self._main(agent), name=ids.text(ids.RUN, self.claimed.run.id))
+        main.add_done_callback(lambda _: self._notice.set())
+        try:
+            await self._drive(main)
+        finally:
+            await self._unwind(main)
+        return await self._conclude(agent, recording, main)
+
+    def _prepare(self) -> Agent | RunError:
+        """The agent in this process, if it may go on with this run."""
+        run = self.claimed.run
+        try:
+            agent = self.house.agent(run.agent)
+        except NotFound:
+            return RunError(f"The agent {run.agent!r} is not in this process any more.", code="agent_not_found")
+        before = next(
+            (e for e in self.claimed.entries if e.type is EntryType.RUN_VERSION_CHANGED), None
+        ) or next((e for _, e in self.claimed.appended if e.type is EntryType.RUN_VERSION_CHANGED), None)
+        if before is not None and agent.on_version_change == "fail":
+            return RunError(
+                f"The definition of {run.agent!r} changed while this run was under way, and the agent says "
+                'on_version_change="fail".',
+                code="version_changed",
+            )
+        return agent
+
+    async def _main(self, agent: Agent) -> Output:
+        scopes.enter("", self.context)
+        return await agent.run(self.context, self.claimed.input)
+
+    def _set_timers(self, context: RunContext) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        loop = asyncio.get_running_loop()
+        cap = context.run_limits.active_ms_max
+        if cap is not None:
+            message = f"The run was at work for its limit of {cap:,} ms. It can be continued with a higher one."
+            exceeded = LimitReached(message, code="limit_active_ms")
+            self._timers.append(loop.call_later(cap / 1000, self._halt, exceeded))
+        deadline = self.claimed.run.deadline
+        if deadline is not None:
+            left_ms = max(0, deadline - self.house.determinism.now_ms())
+            passed = LimitReached("The run's calendar deadline passed.", code="limit_deadline")
+            self._timers.append(loop.call_later(left_ms / 1000, self._halt, passed))
+
+    # -- drive --------------------------------------------------------------------------------------------------
+
+    async def _drive(self, main: asyncio.Task[Output]) -> None:
+        """Until the code ended or has to be stopped."""
+        context = self.context
+        while not main.done():
+            if self._rung:
+                await self._look()
+            if self._stop is not None:
+                context.close(self._stop)
+            if context.closed is not None:
+                return
+            if context.activity.is_quiet:
+                await self._stand(context)
+            else:
+                self._notice.clear()
+                if not (main.done() or self._rung or self._stop is not None or context.activity.is_quiet):
+                    await self._notice.wait()
+
+    async def _look(self) -> None:
+        """The bell rang: read why."""
+        self._rung = False
+        context = self.context
+        children = {w.child_id: w for w in context.activity.waits.values() if w.child_id is not None}
+        try:
+            stop, ended = await claiming.news(self.house, self.claimed, list(children))
+        except Unavailable:
+            self._rung = True
+            await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
+            return
+        if stop:
+            self._halt(Cancelled())
+        for child_id in ended:
+            await self._resume(context, children[child_id])
+
+    async def _stand(self, context: RunContext) -> None:
+        """Nothing can move. Short waits stay in memory, without a slot; longer ones park."""
+        due = self._due(context)
+        if due:
+            for wait in due:
+                await self._resume(context, wait)
+            return
+        self._give_slot()
+        patience_ms = self._patience_ms(context)
+        if patience_ms > 0:
+            self._notice.clear()
+            if self._rung or self._stop is not None:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_ms / 1000):
+                    await self._notice.wait()
+            return
+        await self._park(context)
+
+    def _due(self, context: RunContext) -> list[Wait]:
+        now = self.house.determinism.now_ms()
+        return [w for w in context.activity.waits.values() if w.due_at is not None and w.due_at <= now]
+
+    def _patience_ms(self, context: RunContext) -> float:
+        """How long to keep the coroutine: until the next timer if that is near, or while a child is young."""
+        now, clock = self.house.determinism.now_ms(), self.house.determinism.monotonic_ms()
+        near = [w.due_at - now for w in context.activity.waits.values() if w.due_at is not None]
+        timers = [ms for ms in near if ms <= limits.KEEP_IN_MEMORY_MS]
+        if timers:
+            return max(1.0, float(min(timers)))
+        young = [
+            limits.KEEP_IN_MEMORY_MS - (clock - w.since)
+            for w in context.activity.waits.values()
+            if w.child_id is not None
+        ]
+        return max([0.0, *young])
+
+    async def _resume(self, context: RunContext, wait: Wait) -> None:
+        if not self._holds_slot:
+            await self._slots.take()
+            self._holds_slot = True
+        context.activity.resolve(wait)
+
+    def _give_slot(self) -> None:
+        if self._holds_slot:
+            self._holds_slot = False
+            self._slots.give()
+
+    async def _park(self, context: RunContext) -> None:
+        waits = list(context.activity.waits.values())
+        waiting_on = [_waiting_on(w) for w in waits]
+        entry = NewEntry(
+            type=EntryType.RUN_WAITING,
+            at=self.house.determinism.now_ms(),
+            payload=encode({"waiting_on": waiting_on}),
+        )
+        times = [w.due_at for w in waits if w.due_at is not None]
+        park = Park(
+            waiting_on=encode(waiting_on),
+            wake_at=min(times, default=None),
+            children=tuple(w.child_id for w in waits if w.child_id is not None),
+        )
+        try:
+            appended = await context.recording.change([entry], park, context.usage)
+        except (LeaseLost, ReadBack, RunError) as exc:
+            self._halt(exc)
+            return
+        if appended.open_again:
+            self._rung = True
+        else:
+            context.close(Parked())
+            self.house.run_changed(self.claimed.run.tenant_id, self.claimed.run.id, RunStatus.WAITING)
+
+    # -- unwind -------------------------------------------------------------------------------------------------
+
+    async def _unwind(self, main: asyncio.Task[Output]) -> None:
+        """Let code under way come to its end: reads and model calls at once, changes within their grace."""
+        context = self.context
+        if main.done():
+            return
+        if context.closed is None:
+            context.close(LeaseLost())  # this executor itself was cancelled: the process goes down
+        gentle = isinstance(context.closed, (Cancelled, Released))
+        for flight in list(context.in_flight.values()):
+            if not (gentle and flight.changes) and flight.task is not None:
+                flight.task.cancel()
+        changing = [f for f in context.in_flight.values() if gentle and f.changes]
+        if changing:
+            await _within(self._drain_ms, asyncio.gather(*(f.done.wait() for f in changing)))
+        await _within(limits.UNWIND_MS, _ended(main, context))
+        if main.done():
+            _heard(main)
+        else:
+            main.add_done_callback(_heard)
+            self.stuck = True
+            log.warning("run %s does not unwind; its task is left to itself", ids.text(ids.RUN, self.claimed.run.id))
+
+    # -- conclude -----------------------------------------------------------------------------------------------
+
+    async def _conclude(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> bool:
+        """Write how this claim ends. True: start over from the journal."""
+        closed = self.context.closed
+        try:
+            match closed:
+                case None:
+                    await self._conclude_ended(agent, recording, main)
+                case Parked() | LeaseLost():
+                    pass
+                case ReadBack():
+                    return await self._read_back()
+                case Cancelled():
+                    await self._conclude_cancelled(recording)
+                case Released():
+                    appended = await recording.change([], Release(), self.context.usage)
+                    self._after(appended, RunStatus.QUEUED)
+                case Restarted():
+                    await self._conclude_restarted(recording)
+                case RunError():
+                    await self._conclude_failed(self._fresh(recording), closed)
+                case _:
+                    raise AssertionError(f"closed by {closed!r}")
+        except ReadBack:
+            return await self._read_back()
+        except LeaseLost:
+            return False
+        except RunError as exc:  # the database refused the ending itself
+            await self._conclude_failed(self._fresh(recording), exc)
+        return False
+
+    def _fresh(self, recording: Recording) -> Recording:
+        """A recording that may still write the end of a run whose former writes were refused."""
+        if recording.failure is None:
+            return recording
+        again = Recording(self.claimed, self._writer, self._halt)
+        again.acting_agent = recording.acting_agent
+        return again
+
+    async def _read_back(self) -> bool:
+        """A commit's fate is unknown: wait until the database answers, then go on from what the journal holds."""
+        self._stop = None
+        while True:
+            try:
+                again = await claiming.still_ours(self.house, self.claimed)
+            except Unavailable:
+                await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
+                continue
+            if again is None:
+                return False
+            self.claimed = again
+            return True
+
+    async def _conclude_ended(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> None:
+        if main.cancelled():
+            await self._conclude_failed(recording, UserCodeFailed("The agent's code cancelled its own task."))
+            return
+        exc = main.exception()
+        if exc is not None:
+            await self._conclude_failed(recording, _one(exc))
+            return
+        output = main.result()
+        entry, end = self._success(agent, output)
+        finish = Finish(end=end, parent=self.claimed.run.parent_id)
+        appended = await recording.change([entry], finish, self.context.usage)
+        self._after(appended, RunStatus.SUCCEEDED)
+
+    def _success(self, agent: Agent, output: Output) -> tuple[NewEntry, End]:
+        now = self.house.determinism.now_ms()
+        if output.message_key is not None:
+            payload = encode({"output_step": output.message_key})
+            end = End(status=RunStatus.SUCCEEDED, output_key=output.message_key)
+            return NewEntry(type=EntryType.RUN_SUCCEEDED, at=now, payload=payload), end
+        payload = b'{"output":' + (output.payload or b"null") + b"}"
+        entry = NewEntry(type=EntryType.RUN_SUCCEEDED, at=now, payload=payload)
+        if agent.kind is AgentKind.WORKFLOW:
+            entry = replace(entry, message=self._output_message())
+        return entry, End(status=RunStatus.SUCCEEDED, output_here=True)
+
+    def _output_message(self) -> NewMessage:
+        id = MessageId(ids.derived("output", self.claimed.run.id))
+        return NewMessage(id, Role.ASSISTANT, self.context.take_position())
+
+    async def _conclude_failed(self, recording: Recording, exc: BaseException) -> None:
+        failure = failure_from(exc)
+        data = encode({name: value for name, value in vars_of(failure).items() if value is not None})
+        entry = NewEntry(type=EntryType.RUN_FAILED, at=self.house.determinism.now_ms(), payload=data)
+        end = End(status=RunStatus.FAILED, error=data)
+        usage = self._context.usage if self._context is not None else NO_USAGE
+        with contextlib.suppress(LeaseLost):
+            appended = await recording.change([entry], Finish(end=end, parent=self.claimed.run.parent_id), usage)
+            self._after(appended, RunStatus.FAILED)
+
+    async def _conclude_cancelled(self, recording: Recording) -> None:
+        reason = await self._cancel_reason()
+        entry = NewEntry(
+            type=EntryType.RUN_CANCELLED, at=self.house.determinism.now_ms(), payload=encode({"reason": reason})
+        )
+        finish = Finish(end=End(status=RunStatus.CANCELLED), parent=self.claimed.run.parent_id)
+        appended = await recording.change([entry], finish, self.context.usage)
+        self._after(appended, RunStatus.CANCELLED)
+
+    async def _cancel_reason(self) -> str | None:
+        return await claiming.cancel_reason(self.house, self.claimed.run)
+
+    async def _conclude_restarted(self, recording: Recording) -> None:
+        run, now = self.claimed.run, self.house.determinism.now_ms()
+        input = self.context.restart_input or b"null"
+        following = RunId(ids.derived("successor", run.tenant_id, run.id))
+        successor = replace(
+            run,
+            id=following,
+            status=RunStatus.QUEUED,
+            acting_agent=run.agent,
+            external_id=None,
+            ordinal=None,
+            start_after=None,
+            claimable_at=None,
+            usage=NO_USAGE,
+            on_busy_applied=None,
+            started_at=None,
+            root_id=following if run.root_id == run.id else run.root_id,
+        )
+        payload = b'{"output":null,"successor":' + encode(ids.text(ids.RUN, following)) + b"}"
+        entry = NewEntry(type=EntryType.RUN_SUCCEEDED, at=now, payload=payload)
+        end = End(status=RunStatus.SUCCEEDED, successor=following)
+        finish = Finish(end=end, parent=run.parent_id, successor=Successor(successor, input))
+        appended = await recording.change([entry], finish, self.context.usage)
+        self._after(appended, RunStatus.SUCCEEDED)
+
+    def _after(self, appended: Appended, status: RunStatus) -> None:
+        """After the commit: tell who may go on."""
+        run, hub = self.claimed.run, self.house.hub
+        self.house.run_changed(run.tenant_id, run.id, status)
+        if appended.parent_touched is not None:
+            hub.bell(appended.parent_touched)
+        if appended.promoted is not None or appended.woken is not None:
+            hub.work(run.agent)
+
+
+def vars_of(failure: RunFailure) -> dict[str, Any]:
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "step": failure.step,
+        "retryable": failure.retryable,
+        "details": failure.details or None,
+    }
+
+
+def failure_from(exc: BaseException) -> RunFailure:
+    """What a run's `error` says of the exception that ended it."""
+    if isinstance(exc, HoldfastError):
+        error = failure_of(exc)
+        step = error.details.pop("step", None)
+        retryable = getattr(exc, "retryable", True)
+        return RunFailure(error.code, error.message, step, retryable, dict(error.details))
+    if isinstance(exc, Exception):
+        error = failure_of(exc)
+        return RunFailure("user_code", error.message, None, True, {"error_type": error.error_type})
+    return RunFailure("user_code", f"The agent's code raised {type(exc).__name__}.", None, True)
+
+
+def _one(exc: BaseException) -> BaseException:
+    """The first leaf of an exception group: user code may use task groups of its own."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _waiting_on(wait: Wait) -> dict[str, Any]:
+    if wait.child_id is not None:
+        return {"type": "child", "id": ids.text(ids.RUN, wait.child_id), "step": wait.key}
+    return {"type": "timer", "id": wait.key, "due_at": wait.due_at, "step": wait.key}
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """How closed code unwound does not matter: the context says why. Only hear it, so that nobody reports it lost."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _within(ms: int, work: Any) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ms / 1000):
+            await work
+
+
+async def _ended(main: asyncio.Task[Any], context: RunContext) -> None:
+    """Cancel what is left, again and again: code may catch a cancellation and go on to its next await."""
+    while not main.done():
+        for task in (main, *context.tasks):
+            task.cancel()
+        await asyncio.wait([main], timeout=0.1)
+

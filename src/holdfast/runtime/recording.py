@@ -1,0 +1,98 @@
+"""How entries of one run get into the journal: what is written behind, what a barrier waits for, and what happens to
+the run when a write is refused.
+
+Appends of a run are written in the order in which they are made, so waiting for the last one waits for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from holdfast.domain.errors import JournalRejected, LeaseLost, OutcomeUnknown, Signal
+from holdfast.domain.journal import NewEntry
+from holdfast.domain.runs import Usage
+from holdfast.store.claims import Claimed
+from holdfast.store.journal import Append, Appended, Finish, Park, Release
+from holdfast.store.writer import JournalWriter
+
+
+class ReadBack(Signal):
+    """It is unknown whether something was recorded: read the journal again and go on from what it holds."""
+
+
+class Recording:
+    """The writing end of one claimed run. `broken` is called once, when the run can write no more."""
+
+    def __init__(self, claimed: Claimed, writer: JournalWriter, broken: Callable[[BaseException], None]) -> None:
+        self._claimed = claimed
+        self._writer = writer
+        self._broken = broken
+        self._last: asyncio.Future[Appended] | None = None
+        self.failure: BaseException | None = None
+        self.acting_agent = claimed.run.acting_agent
+
+    def behind(self, entries: Sequence[NewEntry]) -> asyncio.Future[Appended]:
+        """Hand entries to the writer; they are durable a moment later, in order."""
+        return self._append(entries, None, None)
+
+    async def durable(self, entries: Sequence[NewEntry]) -> Appended:
+        """Record entries, and everything before them; durable when this returns."""
+        return await self._settled(self._append(entries, None, None))
+
+    async def barrier(self) -> None:
+        """Wait until everything recorded so far is durable."""
+        if self._last is not None and not self._last.done():
+            await self._settled(self._last)
+        if self.failure is not None:
+            raise self.failure
+
+    async def change(self, entries: Sequence[NewEntry], change: Park | Release | Finish, usage: Usage) -> Appended:
+        """Record the entries that go with a change of the run's state, and the change, in one commit."""
+        return await self._settled(self._append(entries, change, usage))
+
+    def _append(
+        self, entries: Sequence[NewEntry], change: Park | Release | Finish | None, usage: Usage | None
+    ) -> asyncio.Future[Appended]:
+        if self.failure is not None:
+            raise self.failure
+        run = self._claimed.run
+        future = self._writer.append(
+            Append(
+                tenant_id=run.tenant_id,
+                run_id=run.id,
+                thread_id=run.thread_id,
+                epoch=self._claimed.epoch,
+                entries=entries,
+                change=change,
+                usage=usage,
+                acting_agent=self.acting_agent,
+            )
+        )
+        future.add_done_callback(self._check)
+        self._last = future
+        return future
+
+    async def _settled(self, future: asyncio.Future[Appended]) -> Appended:
+        try:
+            appended = await asyncio.shield(future)
+        except (OutcomeUnknown, JournalRejected) as exc:
+            raise _as_signal(exc) from exc
+        if appended.refused:
+            raise LeaseLost()
+        return appended
+
+    def _check(self, future: asyncio.Future[Appended]) -> None:
+        if future.cancelled() or self.failure is not None:
+            return
+        exc = future.exception()
+        if exc is not None:
+            self.failure = _as_signal(exc)
+        elif future.result().refused:
+            self.failure = LeaseLost()
+        if self.failure is not None:
+            self._broken(self.failure)
+
+
+def _as_signal(exc: BaseException) -> BaseException:
+    return ReadBack() if isinstance(exc, OutcomeUnknown) else exc

@@ -1,0 +1,111 @@
+"""Owns every background task of a process: one task group, started and stopped with the application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast.domain import limits
+from holdfast.domain.encoding import encode
+from holdfast.domain.ids import DEFAULT_TENANT, RunId, WorkerId
+from holdfast.runtime.leases import LeaseKeeper
+from holdfast.runtime.recovery import Recovery
+from holdfast.runtime.worker import Worker
+from holdfast.service import claiming
+from holdfast.service.house import House
+from holdfast.store import agents
+from holdfast.store.base import Row, Tx
+from holdfast.store.journal import Append, Appended
+from holdfast.store.writer import JournalWriter
+
+log = logging.getLogger("holdfast.supervisor")
+
+
+class Supervisor:
+    """Runs the worker, recovery and leases of a process. `workers=0` slots: an API process that executes nothing."""
+
+    def __init__(self, house: House, *, slots: int, deps: Any, drain_ms: int = limits.DRAIN_MS) -> None:
+        self.house = house
+        self.worker_id = WorkerId(house.determinism.new_id())
+        self.writer = JournalWriter(
+            house.database, self._appended, lease_ms=house.lease_ms, determinism=house.determinism
+        )
+        versions = {id: agent.version for id, agent in house.agents.items()}
+        self.worker = Worker(house, self.writer, self.worker_id, slots=slots, deps=deps, versions=versions)
+        self.recovery = Recovery(house, self.worker)
+        self._drain_ms = drain_ms
+        self._leases: LeaseKeeper | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    def _appended(self, op: Append, appended: Appended) -> None:
+        """Publish durable events, in commit order."""
+        pos, seq, hub = appended.pos, appended.seq, self.house.hub
+        for entry in op.entries:
+            pos += 1
+            seq += entry.is_step
+            hub.entry(op.run_id, op.thread_id, pos, seq if entry.is_step else None, entry)
+
+    async def start(self) -> None:
+        """Register the agents, take back what a dead predecessor left, and begin."""
+        house = self.house
+        for agent in house.agents.values():
+            await agent.warm_up()
+        await house.database.write(None, self._register)
+        house.database.hold(self.worker_id)
+        await claiming.requeue_dead(house, self.worker_id)
+        lessor = house.database.lessor()
+        self._leases = LeaseKeeper(
+            lessor, self.worker_id, self._held, self._renewed, lease_ms=house.lease_ms, determinism=house.determinism
+        )
+        self._leases.start()
+        self._task = asyncio.create_task(self._run(), name="holdfast-supervisor")
+        await self._ready.wait()
+        house.dispatch = self.worker
+
+    async def _register(self, tx: Tx) -> None:
+        for id, agent in self.house.agents.items():
+            await agents.register(tx, DEFAULT_TENANT, id, agent.kind, agent.version, encode(agent.definition()))
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.worker.work(tasks), name="holdfast-worker")
+                tasks.create_task(self.recovery.run(), name="holdfast-recovery")
+                self._ready.set()
+        except* asyncio.CancelledError:
+            pass
+
+    def _held(self) -> Sequence[tuple[bytes, bytes, int]]:
+        return [executor.key for executor in list(self.worker.executors.values())]
+
+    def _renewed(self, asked: set[RunId], rows: Sequence[Row]) -> None:
+        ours = {row[0]: bool(row[1]) for row in rows}
+        for run_id in asked:
+            executor = self.worker.executors.get(run_id)
+            if executor is None:
+                continue
+            if run_id not in ours:
+                executor.lose()
+            elif ours[run_id]:
+                executor.ring()
+
+    async def stop(self) -> None:
+        """Drain, give everything back, end every task."""
+        self.house.dispatch = None
+        await self.worker.drain(self._drain_ms)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._leases is not None:
+            await self._leases.stop()
+        self.writer.close()
+        self.worker.blocking.close()
+        try:
+            await claiming.gone(self.house, self.worker_id)
+        except Exception:
+            log.warning("could not sign off: the worker's row will be removed by others", exc_info=True)
+        for agent in self.house.agents.values():
+            await agent.close()

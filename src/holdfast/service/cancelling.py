@@ -1,0 +1,90 @@
+"""Stopping a run and everything below it. Used by the cancel verb and by runs that interrupt a thread's holder.
+
+A queued or waiting run ends here and now. A running one is asked: its worker ends it, or recovery does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.journal import EntryType
+from holdfast.domain.runs import RunStatus
+from holdfast.service.house import House
+from holdfast.store import claims, heads, runs
+from holdfast.store.base import Tx
+from holdfast.store.claims import Requeued
+from holdfast.store.heads import Head
+
+
+@dataclass(slots=True)
+class Stopped:
+    """Runs that ended in the transaction, and running ones to be told after it."""
+
+    ended: list[Requeued] = field(default_factory=list[Requeued])
+    bells: list[RunId] = field(default_factory=list[RunId])
+
+
+async def stop(
+    tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId, *, reason: str | None, rollback: bool = False
+) -> Stopped:
+    """Cancel a run and its live descendants, parents first: a parent that ended is not woken by its children."""
+    below = await runs.descendants_alive(tx, tenant_id, run_id)
+    tree = [(run_id, thread_id), *below]
+    await heads.lock_threads(tx, [(tenant_id, t) for _, t in tree])
+    above = await runs.get(tx, tenant_id, run_id)
+    touched = [(tenant_id, r) for r, _ in tree]
+    if above is not None and above.parent_id is not None:
+        touched.append((tenant_id, above.parent_id))
+    locked = await heads.lock_many(tx, touched)
+    stopped = Stopped()
+    for id, _ in tree:
+        await _stop_one(tx, tenant_id, id, locked.get(id), reason, rollback and id == run_id, stopped)
+    return stopped
+
+
+async def _stop_one(
+    tx: Tx,
+    tenant_id: TenantId,
+    run_id: RunId,
+    head: Head | None,
+    reason: str | None,
+    rollback: bool,
+    stopped: Stopped,
+) -> None:
+    run = await runs.get(tx, tenant_id, run_id)
+    if run is None or head is None or run.status.ended:
+        return
+    await runs.ask_cancel(tx, run, reason, rollback=rollback)
+    if run.status is RunStatus.RUNNING:
+        await heads.set_cancel(tx, tenant_id, run_id, True)
+        stopped.bells.append(run_id)
+        return
+    asked = await runs.get(tx, tenant_id, run_id)
+    assert asked is not None
+    data: dict[str, object] = {"reason": asked.cancel_reason}
+    stopped.ended.append(await claims.end_unowned(tx, asked, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, data))
+
+
+def announce(house: House, ended: Sequence[Requeued], bells: Sequence[RunId]) -> None:
+    """After the commit: publish what ended, ring who should stop, wake who may go on."""
+    for run_id in bells:
+        house.hub.bell(run_id)
+    for one in ended:
+        announce_requeued(house, one)
+
+
+def announce_requeued(house: House, one: Requeued) -> None:
+    if one.entry is not None and one.pos is not None:
+        house.hub.entry(one.run_id, one.thread_id, one.pos, None, one.entry)
+        status = RunStatus.CANCELLED if one.cancelled else RunStatus.FAILED
+        house.run_changed(one.tenant_id, one.run_id, status)
+    else:
+        house.run_changed(one.tenant_id, one.run_id, RunStatus.QUEUED)
+        house.hub.work(one.agent)
+    if one.parent_id is not None:
+        house.hub.bell(one.parent_id)
+    if one.promoted is not None or one.woken is not None:
+        house.hub.work(None)
+        house.hub.work(one.agent)

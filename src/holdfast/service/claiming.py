@@ -1,0 +1,195 @@
+"""What workers do to runs from outside them: claim, give back orphans, wake timers, end the overdue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from holdfast.domain import limits
+from holdfast.domain.ids import RunId, ThreadId, WorkerId
+from holdfast.domain.journal import EntryType
+from holdfast.domain.runs import Run, RunStatus
+from holdfast.service import cancelling
+from holdfast.service.house import House
+from holdfast.store import agents, blobs, claims, heads, idempotency, messages, runs
+from holdfast.store.base import Tx
+from holdfast.store.claims import Claimed, Requeued
+from holdfast.store.heads import Head
+from holdfast.store.runs import Candidate
+
+ROWS_MAX = 200
+
+
+async def claim(
+    house: House, worker: WorkerId, versions: Mapping[str, str], limit: int, *, alone: bool
+) -> list[Claimed]:
+    """Claim up to `limit` runs of the agents in `versions` (id → fingerprint).
+
+    A suspect (a run whose workers died under it) is taken when there is nothing else: by a worker that runs nothing
+    beside it (`alone`), or after it has waited `SUSPECT_PATIENCE_MS` for one.
+    """
+
+    async def body(tx: Tx) -> list[Claimed]:
+        names = tuple(versions)
+        found = await runs.claimable(tx, names, limit=limit, lapses_alone=limits.LAPSES_ALONE)
+        if not found:
+            patience = 0 if alone else limits.SUSPECT_PATIENCE_MS
+            found = await runs.suspects(tx, names, limit=1, lapses_alone=limits.LAPSES_ALONE, waiting_ms=patience)
+        return await claims.claim(tx, worker, found, versions, house.lease_ms) if found else []
+
+    claimed = await house.database.write(None, body)
+    for one in claimed:
+        for pos, entry in one.appended:
+            house.hub.entry(one.run.id, one.run.thread_id, pos, None, entry)
+        house.run_changed(one.run.tenant_id, one.run.id, RunStatus.RUNNING)
+    return claimed
+
+
+async def next_at(house: House, names: Sequence[str]) -> int | None:
+    """In how many ms from now (by the database's clock) the next queued run or timer falls due, if one does."""
+
+    async def body(tx: Tx) -> int | None:
+        times = [t for t in (await runs.next_claimable_at(tx, names), await runs.next_due_at(tx)) if t is not None]
+        return max(0, min(times) - tx.now_ms) if times else None
+
+    return await house.database.read(None, body)
+
+
+async def wake_due(house: House) -> int:
+    """Queue the waiting runs whose timer has come; how many."""
+    due = await house.database.read(None, lambda tx: runs.due(tx, ROWS_MAX))
+    woken = 0
+    for candidate in due:
+        if await house.database.write(None, lambda tx, c=candidate: claims.wake_due(tx, c)):
+            woken += 1
+            house.run_changed(candidate.tenant_id, candidate.run_id, RunStatus.QUEUED)
+            house.hub.work(candidate.agent)
+    return woken
+
+
+async def end_overdue(house: House) -> int:
+    """End the queued and waiting runs whose calendar deadline has passed; how many."""
+    late = await house.database.read(None, lambda tx: runs.overdue(tx, ROWS_MAX))
+    count = 0
+    for candidate in late:
+        ended = await house.database.write(None, lambda tx, c=candidate: _end_late(tx, c))
+        if ended is not None:
+            count += 1
+            cancelling.announce(house, [ended], [])
+    return count
+
+
+async def _end_late(tx: Tx, late: Candidate) -> Requeued | None:
+    run = await runs.get(tx, late.tenant_id, late.run_id)
+    if run is None:
+        return None
+    await heads.lock_threads(tx, [(run.tenant_id, run.thread_id)])
+    touched = [(run.tenant_id, run.id)] + ([(run.tenant_id, run.parent_id)] if run.parent_id else [])
+    head = (await heads.lock_many(tx, touched)).get(run.id)
+    run = await runs.get(tx, late.tenant_id, late.run_id)
+    if run is None or head is None or run.deadline is None or run.deadline > tx.now_ms:
+        return None
+    reason = "The run's calendar deadline passed."
+    if run.status is RunStatus.WAITING:
+        data: dict[str, object] = {"code": "limit_deadline", "message": reason, "retryable": True}
+        return await claims.end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, data)
+    if run.status is RunStatus.QUEUED:
+        await runs.ask_cancel(tx, run, "deadline")
+        return await claims.end_unowned(
+            tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, {"reason": "deadline"}
+        )
+    return None
+
+
+async def requeue_dead(house: House, me: WorkerId) -> list[Requeued]:
+    """Take back the runs of owners that are known to be gone, without waiting for their leases."""
+    owners = await house.database.read(None, heads.owners)
+    back: list[Requeued] = []
+    for owner in owners:
+        if owner != me and house.database.is_dead(owner):
+            held = await house.database.read(None, lambda tx, o=owner: heads.of_owner(tx, o, limit=ROWS_MAX))
+            back += await _requeue(house, held, dead=True)
+    return back
+
+
+async def requeue_lapsed(house: House, me: WorkerId) -> list[Requeued]:
+    """Take back the runs whose lease ran out, of other owners: never one that executes in this process."""
+    held = await house.database.read(None, lambda tx: heads.lapsed(tx, but_not_of=me, limit=ROWS_MAX))
+    return await _requeue(house, held, dead=False)
+
+
+async def requeue_own(house: House, tenant_run: Head, thread_id: ThreadId) -> Requeued | None:
+    """Give back a run of our own that nothing executes any more (its executor could not even release it)."""
+    found = await _requeue(house, [(tenant_run, thread_id)], dead=True)
+    return found[0] if found else None
+
+
+async def _requeue(house: House, held: Sequence[tuple[Head, ThreadId]], *, dead: bool) -> list[Requeued]:
+    back: list[Requeued] = []
+    for head, thread_id in held:
+        one = await house.database.write(
+            None,
+            lambda tx, h=head, t=thread_id: claims.requeue_orphan(tx, h.tenant_id, t, h.run_id, h.epoch, dead=dead),
+        )
+        if one is not None:
+            back.append(one)
+            cancelling.announce_requeued(house, one)
+    return back
+
+
+async def still_ours(house: House, claimed: Claimed) -> Claimed | None:
+    """Read back after an unknown commit: the run with its journal as it is now, if this claim still holds."""
+
+    async def body(tx: Tx) -> Claimed | None:
+        run, tenant_id = claimed.run, claimed.run.tenant_id
+        head = await heads.get(tx, tenant_id, run.id)
+        if head is None or head.owner is None or head.epoch != claimed.epoch:
+            return None
+        again = await runs.get(tx, tenant_id, run.id)
+        assert again is not None
+        journal = await claims.load(tx, tenant_id, run.id)
+        positions = await messages.positions_of_run(tx, tenant_id, run.thread_id, run.id)
+        return replace(
+            claimed,
+            run=again,
+            entries=tuple(journal),
+            positions=positions,
+            next_position=max(positions.values()) + 1,
+            appended=(),
+        )
+
+    return await house.database.read(None, body)
+
+
+async def news(house: House, claimed: Claimed, children: Sequence[RunId]) -> tuple[bool, set[RunId]]:
+    """Why the bell of a running run may have rung: was it asked to stop, and which of these children have ended?"""
+    tenant_id = claimed.run.tenant_id
+
+    async def body(tx: Tx) -> tuple[bool, set[RunId]]:
+        head = await heads.get(tx, tenant_id, claimed.run.id)
+        stop = head is not None and head.cancel and head.epoch == claimed.epoch
+        return stop, await runs.ended_among(tx, [(tenant_id, child) for child in children])
+
+    return await house.database.read(tenant_id, body)
+
+
+async def cancel_reason(house: House, run: Run) -> str | None:
+    """Why a run was asked to stop, as the one who asked said."""
+    found = await house.database.read(run.tenant_id, lambda tx: runs.get(tx, run.tenant_id, run.id))
+    return None if found is None else found.cancel_reason
+
+
+async def housekeeping(house: House) -> None:
+    """What nobody waits for: old idempotency keys and blobs that nothing refers to."""
+    await house.database.write(None, idempotency.expire)
+    await house.database.write(None, blobs.collect)
+
+
+async def seen(house: House, worker: WorkerId, names: Sequence[str], host: str, pid: int, slots: int) -> None:
+    await house.database.write(None, lambda tx: agents.seen(tx, worker, names, host, pid, slots))
+
+
+async def gone(house: House, worker: WorkerId) -> None:
+    await house.database.write(
+        None, lambda tx: agents.forget_worker(tx, worker, unseen_for_ms=100 * limits.WORKER_SEEN_MS)
+    )

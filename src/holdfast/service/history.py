@@ -1,0 +1,47 @@
+"""A thread's messages: for the next prompt of a run, and for readers."""
+
+from __future__ import annotations
+
+from holdfast.domain import access
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.errors import NotFound
+from holdfast.domain.ids import ThreadId
+from holdfast.domain.runs import Run
+from holdfast.domain.threads import Message
+from holdfast.service.house import House
+from holdfast.store import messages, threads
+from holdfast.store.base import Tx
+
+PAGE = 200
+
+
+async def before(house: House, run: Run, position: int, *, turns: int | None) -> list[Message]:
+    """Messages before a position, oldest first, void ones left out: all, or those of the last `turns` turns."""
+
+    async def body(tx: Tx) -> list[Message]:
+        first = 1
+        if turns is not None:
+            found = await messages.turn_start(tx, run.tenant_id, run.thread_id, position, turns)
+            first = found or 1
+        return await messages.between(tx, run.tenant_id, run.thread_id, first, position - 1)
+
+    return await house.database.read(run.tenant_id, body)
+
+
+async def page_before(house: House, run: Run, position: int) -> list[Message]:
+    """Up to `PAGE` messages before a position, newest first, void ones left out."""
+    return await house.database.read(
+        run.tenant_id, lambda tx: messages.backwards(tx, run.tenant_id, run.thread_id, position, PAGE)
+    )
+
+
+async def page(house: House, principal: Principal, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
+    """A page of a thread's messages behind `position = after`, oldest first; void ones are shown as such."""
+    access.demand(principal, Scope.THREADS_READ)
+
+    async def body(tx: Tx) -> list[Message]:
+        if await threads.get(tx, principal.tenant_id, thread_id) is None:
+            raise NotFound("There is no thread with this id.", code="thread_not_found")
+        return await messages.page(tx, principal.tenant_id, thread_id, after, limit)
+
+    return await house.database.read(principal.tenant_id, body)

@@ -1,0 +1,68 @@
+"""What every verb needs: the database, the hub, the agents of this process. Composed in `app.py`, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from holdfast.agents.base import Agent
+from holdfast.bus.base import Change, Hub
+from holdfast.domain import limits
+from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.errors import NotFound
+from holdfast.domain.ids import RUN, RunId, TenantId, ThreadId, WorkerId, text
+from holdfast.domain.runs import RunStatus
+from holdfast.store.base import Database
+from holdfast.store.claims import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A free slot of the worker in this process, held for a run that is about to be inserted."""
+
+    worker_id: WorkerId
+    lease_ms: int
+    version: str
+
+
+class Dispatch(Protocol):
+    """The worker of this process, as far as a verb may know it: the fast path that claims within the insert."""
+
+    def reserve(self, agent: str) -> Seat | None:
+        """Hold a slot, if there is one and the agent is served here."""
+        ...
+
+    def take(self, seat: Seat, claimed: Claimed) -> None:
+        """The insert is committed: run it."""
+        ...
+
+    def decline(self, seat: Seat) -> None:
+        """The insert did not claim after all: free the slot."""
+        ...
+
+
+@dataclass(slots=True)
+class House:
+    database: Database
+    hub: Hub
+    agents: Mapping[str, Agent]
+    determinism: Determinism = SYSTEM
+    lease_ms: int = limits.LEASE_MS
+    dispatch: Dispatch | None = None
+    features: dict[str, object] = field(default_factory=dict[str, object])
+
+    def agent(self, agent_id: str) -> Agent:
+        agent = self.agents.get(agent_id)
+        if agent is None:
+            raise NotFound(f"There is no agent {agent_id!r}.", code="agent_not_found")
+        return agent
+
+    def changed(self, tenant_id: TenantId, kind: str, id: str, status: str | None) -> None:
+        self.hub.change(Change(tenant_id, kind, id, status))
+
+    def run_changed(self, tenant_id: TenantId, run_id: RunId, status: RunStatus) -> None:
+        self.hub.change(Change(tenant_id, "run", text(RUN, run_id), status.value))
+
+    def message_to_thread(self, thread_id: ThreadId) -> None:
+        self.hub.look(thread_id)

@@ -1,0 +1,663 @@
+"""What can be asked of runs: start, look, wait, cancel, retry. Each verb is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from holdfast.bus.base import Look, Published, Subscription
+from holdfast.domain import access, limits
+from holdfast.domain.access import Principal, PrincipalKind, Scope
+from holdfast.domain.encoding import decode, encode, storable_text
+from holdfast.domain.errors import Cancelled, Conflict, Invalid, NotFound
+from holdfast.domain.ids import RUN, RunId, TenantId, ThreadId, derived, text
+from holdfast.domain.journal import TERMINAL, Entry, EntryType, NewEntry, StepStatus
+from holdfast.domain.messages import response_text
+from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
+from holdfast.service import cancelling
+from holdfast.service.house import House, Seat
+from holdfast.service.idempotency import Key, Replay, once
+from holdfast.store import agents as agent_rows
+from holdfast.store import claims, entries, heads, messages, runs, threads
+from holdfast.store.base import Rejected, Tx, TxBody
+from holdfast.store.claims import Claimed
+from holdfast.store.heads import Head
+from holdfast.store.runs import RunFilter, StoredView
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that starts this one as its child, and the step in which it does so."""
+
+    run_id: RunId
+    root_id: RunId
+    key: str
+    attempt: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    """What a new run is asked to be. `input` is a JSON value that the agent accepts; times are ms UTC.
+
+    At most one of `thread_id` and `thread_external_id`; with neither, the run gets a thread of its own.
+    """
+
+    agent: str
+    input: Any = None
+    thread_id: ThreadId | None = None
+    thread_external_id: str | None = None
+    thread_create: bool = False
+    external_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    tags: tuple[str, ...] = ()
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    start_after: int | None = None
+    deadline: int | None = None
+    limits: RunLimits | None = None
+    parent: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run as it stands after `start`; `replayed` when an earlier request with the same key had made it."""
+
+    view: RunView
+    replayed: bool = False
+    status: int = 201
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A run on its way in, and what the transaction found."""
+
+    run: Run
+    thread_new: bool
+    input: bytes
+    tags: tuple[str, ...]
+    holder: threads.Holder | None = None
+    claimed: Claimed | None = None
+    ended: list[claims.Requeued] = field(default_factory=list[claims.Requeued])
+    bells: list[RunId] = field(default_factory=list[RunId])
+
+
+async def start(house: House, principal: Principal, ask: StartRun, key: Key | None = None) -> Started:
+    """Insert a run; durable when this returns.
+
+    Raises `NotFound` (agent, thread), `Invalid` (input, limits), `Conflict` (`agent_disabled`, `thread_busy`,
+    `external_id_taken`, `idempotency_conflict`, `run_ended` for a parent that ended). Safe to repeat with a key.
+    """
+    access.demand(principal, Scope.RUNS_WRITE)
+    agent = house.agent(ask.agent)
+    encoded = agent.accept(ask.input)
+    _check(ask)
+    seat = house.dispatch.reserve(ask.agent) if house.dispatch and ask.start_after is None else None
+    draft: _Draft | None = None
+    try:
+        tenant_id = principal.tenant_id
+        run_id = _run_id(house, tenant_id, ask)
+
+        async def body(tx: Tx) -> StoredView | Replay:
+            nonlocal draft
+            replay = await once(tx, tenant_id, key, 201, run_id)
+            if replay is not None:
+                return replay
+            found = await runs.view(tx, tenant_id, run_id) if ask.parent else None
+            if found is not None:
+                return found
+            draft = await _insert(tx, house, principal, ask, agent.version, encoded, run_id, seat)
+            return _view_of(draft)
+
+        result = await _write_once_more(house, tenant_id, body, ask)
+    except BaseException:
+        if seat is not None and house.dispatch is not None:
+            house.dispatch.decline(seat)
+        raise
+    if isinstance(result, Replay):
+        _free(house, seat)
+        return Started(await get(house, principal, RunId(result.resource)), replayed=True, status=result.status)
+    if draft is not None:
+        _announce_start(house, draft, seat)
+    else:
+        _free(house, seat)
+    return Started(_finished(result))
+
+
+async def _write_once_more(
+    house: House, tenant_id: TenantId, body: TxBody[StoredView | Replay], ask: StartRun
+) -> StoredView | Replay:
+    """Two requests may bring the same external id at once: the loser looks again and finds the winner's."""
+    try:
+        return await house.database.write(tenant_id, body)
+    except Rejected:
+        if ask.external_id is None and ask.thread_external_id is None and ask.parent is None:
+            raise
+        return await house.database.write(tenant_id, body)
+
+
+def _free(house: House, seat: Seat | None) -> None:
+    if seat is not None and house.dispatch is not None:
+        house.dispatch.decline(seat)
+
+
+def acting_for(run: Run) -> Principal:
+    """A run acts for who started it; what it starts belongs to the same principal."""
+    return Principal(
+        run.tenant_id, run.initiator, PrincipalKind.AGENT, f"agent {run.agent}", frozenset({access.ADMIN_SCOPE})
+    )
+
+
+def _run_id(house: House, tenant_id: TenantId, ask: StartRun) -> RunId:
+    """A child's id follows from its parent's step, so that starting it twice starts it once."""
+    if ask.parent is None:
+        return RunId(house.determinism.new_id())
+    return RunId(derived("child", tenant_id, ask.parent.run_id, ask.parent.key, str(ask.parent.attempt)))
+
+
+def _check(ask: StartRun) -> None:
+    if ask.external_id is not None:
+        storable_text(ask.external_id, what="external_id", chars_max=limits.EXTERNAL_ID_CHARS_MAX)
+    if ask.thread_external_id is not None:
+        storable_text(ask.thread_external_id, what="thread.external_id", chars_max=limits.EXTERNAL_ID_CHARS_MAX)
+    if len(ask.tags) > limits.TAGS_MAX:
+        raise Invalid(f"A run has at most {limits.TAGS_MAX} tags.", code="invalid_tags")
+    for tag in ask.tags:
+        storable_text(tag, what="A tag", chars_max=limits.TAG_CHARS_MAX)
+    if len(encode(ask.metadata, what="metadata")) > limits.METADATA_BYTES_MAX:
+        raise Invalid(f"metadata is larger than {limits.METADATA_BYTES_MAX:,} bytes of JSON.", code="invalid_metadata")
+    if ask.parent is not None and ask.parent.depth > limits.CHILD_DEPTH_MAX:
+        raise Invalid(f"Runs nest at most {limits.CHILD_DEPTH_MAX} deep.", code="child_depth")
+
+
+async def _insert(
+    tx: Tx,
+    house: House,
+    principal: Principal,
+    ask: StartRun,
+    version: str,
+    encoded: bytes,
+    run_id: RunId,
+    seat: Seat | None,
+) -> _Draft:
+    record = await agent_rows.get(tx, principal.tenant_id, ask.agent)
+    if record is not None and not record.enabled:
+        raise Conflict(f"The agent {ask.agent!r} is switched off.", code="agent_disabled")
+    if ask.external_id is not None and await runs.by_external_id(tx, principal.tenant_id, ask.external_id):
+        raise Conflict("Another run has this external_id.", code="external_id_taken")
+    if ask.parent is not None:
+        await _demand_live_parent(tx, principal.tenant_id, ask.parent)
+    thread_id, created = await _thread(tx, house, principal, ask)
+    holder = None if created else await threads.holder(tx, principal.tenant_id, thread_id)
+    run = _new_run(tx, house, principal, ask, version, run_id, thread_id)
+    draft = _Draft(run, created, encoded, tuple(dict.fromkeys(ask.tags)), holder)
+    if holder is None:
+        await _insert_first(tx, draft, seat)
+    else:
+        await _insert_behind(tx, draft, holder, ask.on_busy)
+    return draft
+
+
+async def _demand_live_parent(tx: Tx, tenant_id: TenantId, parent: Parent) -> None:
+    """A run that was asked to stop starts no more children: its cancel went down a tree that this one is not in."""
+    head = await heads.lock(tx, tenant_id, parent.run_id)
+    if head is None or head.owner is None or head.cancel:
+        raise Cancelled("The parent run was asked to stop, or is not running any more.")
+
+
+async def _thread(tx: Tx, house: House, principal: Principal, ask: StartRun) -> tuple[ThreadId, bool]:
+    """The run's thread, locked, and whether it was made for it."""
+    tenant_id = principal.tenant_id
+    if ask.thread_id is not None:
+        found = await threads.lock(tx, tenant_id, ask.thread_id)
+        if found is None or (found.hidden and ask.parent is None):
+            raise NotFound("There is no thread with this id.", code="thread_not_found")
+        return found.id, False
+    if ask.thread_external_id is not None:
+        known = await threads.by_external_id(tx, tenant_id, ask.thread_external_id)
+        if known is not None:
+            await threads.lock(tx, tenant_id, known.id)
+            return known.id, False
+        if not ask.thread_create:
+            raise NotFound("There is no thread with this external_id.", code="thread_not_found")
+    thread = threads.new(
+        tenant_id,
+        ThreadId(house.determinism.new_id()),
+        principal.id,
+        tx.now_ms,
+        external_id=ask.thread_external_id,
+        hidden=ask.parent is not None,
+    )
+    await threads.add(tx, thread, last_rank=threads.RANK_STEP)
+    return thread.id, True
+
+
+def _new_run(
+    tx: Tx, house: House, principal: Principal, ask: StartRun, version: str, run_id: RunId, thread_id: ThreadId
+) -> Run:
+    parent = ask.parent
+    return Run(
+        tenant_id=principal.tenant_id,
+        id=run_id,
+        thread_id=thread_id,
+        status=RunStatus.QUEUED,
+        agent=ask.agent,
+        acting_agent=ask.agent,
+        agent_version=version,
+        initiator=principal.id,
+        root_id=parent.root_id if parent else run_id,
+        parent_id=parent.run_id if parent else None,
+        parent_key=parent.key if parent else None,
+        depth=parent.depth if parent else 0,
+        external_id=ask.external_id,
+        rank=threads.RANK_STEP,
+        ordinal=None,
+        start_after=ask.start_after,
+        claimable_at=None,
+        wake_at=None,
+        on_busy_applied=None,
+        rollback=False,
+        limits=limits_json(ask.limits),
+        deadline=ask.deadline,
+        metadata=encode(ask.metadata) if ask.metadata else None,
+        tags=encode(list(dict.fromkeys(ask.tags))) if ask.tags else None,
+        waiting_on=None,
+        cancel_requested_at=None,
+        cancel_reason=None,
+        error=None,
+        output_pos=None,
+        usage=NO_USAGE,
+        trace_id=house.determinism.random_bytes(16),
+        created_at=tx.now_ms,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def limits_json(given: RunLimits | None) -> bytes | None:
+    if given is None:
+        return None
+    chosen = {
+        "steps_max": given.steps_max,
+        "tool_calls_max": given.tool_calls_max,
+        "tokens_max": given.tokens_max,
+        "cost_micros_max": given.cost_micros_max,
+        "active_ms_max": given.active_ms_max,
+    }
+    return encode({name: value for name, value in chosen.items() if value is not None})
+
+
+async def _insert_first(tx: Tx, draft: _Draft, seat: Seat | None) -> None:
+    """Nobody holds the thread: the run may be claimed at once, by this very transaction if a seat is held."""
+    run = draft.run
+    if not draft.thread_new:
+        run = replace(run, rank=await threads.next_rank(tx, run.tenant_id, run.thread_id))
+    if seat is None:
+        draft.run = replace(run, claimable_at=max(tx.now_ms, run.start_after or 0))
+        await _insert_rows(tx, draft, [])
+        return
+    ordinal = await threads.next_ordinal(tx, run.tenant_id, run.thread_id)
+    draft.run = replace(
+        run, status=RunStatus.RUNNING, started_at=tx.now_ms, ordinal=ordinal, agent_version=seat.version
+    )
+    started = NewEntry(
+        type=EntryType.RUN_STARTED, at=tx.now_ms, payload=encode({"worker": text("wrk", seat.worker_id)})
+    )
+    await _insert_rows(tx, draft, [started], seat)
+    last = 0 if draft.thread_new else await messages.last_position(tx, run.tenant_id, run.thread_id)
+    await messages.add(tx, [claims.input_message(draft.run, last + 1)])
+    draft.claimed = Claimed(
+        run=draft.run,
+        epoch=1,
+        input=draft.input,
+        entries=(),
+        input_position=last + 1,
+        next_position=last + 2,
+        lapses=0,
+        positions={1: last + 1},
+        appended=((2, started),),
+    )
+
+
+async def _insert_behind(tx: Tx, draft: _Draft, holder: threads.Holder, on_busy: OnBusy) -> None:
+    run = draft.run
+    rank: int | None = None
+    match on_busy:
+        case OnBusy.REJECT:
+            raise Conflict(
+                f"The thread is held by {text(RUN, holder.run_id)} ({holder.status.value}).",
+                code="thread_busy",
+                run_id=text(RUN, holder.run_id),
+            )
+        case OnBusy.INTERRUPT | OnBusy.ROLLBACK:
+            rank = await threads.next_rank(tx, run.tenant_id, run.thread_id)
+            rank = await runs.rank_behind_holder(tx, run.tenant_id, run.thread_id) or rank
+        case OnBusy.ENQUEUE:
+            rank = await threads.next_rank(tx, run.tenant_id, run.thread_id)
+    draft.run = replace(run, rank=rank, on_busy_applied=on_busy)
+    await _insert_rows(tx, draft, [])
+    if on_busy is not OnBusy.ENQUEUE:
+        stopped = await cancelling.stop(
+            tx,
+            run.tenant_id,
+            holder.run_id,
+            run.thread_id,
+            reason=f"{on_busy.value} by {text(RUN, run.id)}",
+            rollback=on_busy is OnBusy.ROLLBACK,
+        )
+        draft.ended, draft.bells = stopped.ended, stopped.bells
+        again = await runs.get(tx, run.tenant_id, run.id)
+        assert again is not None
+        draft.run = again
+
+
+async def _insert_rows(tx: Tx, draft: _Draft, more: Sequence[NewEntry], seat: Seat | None = None) -> None:
+    run = draft.run
+    epoch = 0 if seat is None else 1
+    queued = NewEntry(type=EntryType.RUN_QUEUED, at=tx.now_ms, payload=draft.input)
+    new = [queued, *more]
+    await runs.add(tx, run, draft.tags)
+    await heads.add(
+        tx,
+        Head(
+            run.tenant_id,
+            run.id,
+            epoch,
+            len(new),
+            0,
+            None if seat is None else seat.worker_id,
+            None if seat is None else tx.now_ms + seat.lease_ms,
+            0,
+            False,
+        ),
+    )
+    await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=0, seq=0, new=new)
+
+
+def _view_of(draft: _Draft) -> StoredView:
+    epoch, pos = (1, 2) if draft.claimed else (0, 1)
+    holder = draft.holder
+    behind = holder is not None and draft.run.claimable_at is None
+    view = RunView(draft.run, draft.input, None, epoch, pos, 0, holder.run_id if behind and holder else None, None)
+    return StoredView(view, False)
+
+
+def _announce_start(house: House, draft: _Draft, seat: Seat | None) -> None:
+    run = draft.run
+    queued = NewEntry(type=EntryType.RUN_QUEUED, at=run.created_at, payload=draft.input)
+    house.hub.entry(run.id, run.thread_id, 1, None, queued)
+    cancelling.announce(house, draft.ended, draft.bells)
+    if draft.claimed is not None and seat is not None and house.dispatch is not None:
+        for pos, entry in draft.claimed.appended:
+            house.hub.entry(run.id, run.thread_id, pos, None, entry)
+        house.dispatch.take(seat, draft.claimed)
+    else:
+        _free(house, seat)
+        if run.claimable_at is not None:
+            house.hub.work(run.agent)
+    house.run_changed(run.tenant_id, run.id, run.status)
+
+
+# -- looking ------------------------------------------------------------------------------------------------------
+
+
+def _finished(stored: StoredView) -> RunView:
+    """The view with its output as clients see it: the text of the message, or the recorded value."""
+    view = stored.view
+    if view.output is None:
+        return view
+    if stored.output_is_message:
+        return replace(view, output=encode(response_text(view.output)))
+    return replace(view, output=_inner(view.output))
+
+
+def _inner(payload: bytes) -> bytes:
+    """The value of `{"output": …}`; sliced, not parsed: the journal wrote it just so."""
+    prefix = b'{"output":'
+    assert payload.startswith(prefix) and payload.endswith(b"}"), "a run's last entry holds its output"
+    return payload[len(prefix) : -1]
+
+
+async def _viewed(tx: Tx, house: House, stored: StoredView) -> RunView:
+    """The view completed with what only a query tells: its place in the queue, usage so far, whether it is served."""
+    view = _finished(stored)
+    run = view.run
+    if run.status is RunStatus.QUEUED and run.claimable_at is None:
+        ahead, holder = await runs.ahead(tx, run)
+        view = replace(view, queue_position=ahead or None, holder_id=holder)
+    elif run.status is RunStatus.QUEUED and run.agent not in house.agents:
+        workers = await agent_rows.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
+        view = replace(view, unserved=not any(run.agent in w.agents for w in workers))
+    elif run.status is RunStatus.RUNNING:
+        view = replace(view, run=replace(run, usage=await runs.usage_so_far(tx, run.tenant_id, run.id)))
+    return view
+
+
+async def get(house: House, principal: Principal, run_id: RunId) -> RunView:
+    """A run as it stands; `NotFound` for one of another tenant too."""
+    access.demand(principal, Scope.RUNS_READ)
+
+    async def body(tx: Tx) -> RunView:
+        stored = await runs.view(tx, principal.tenant_id, run_id)
+        if stored is None:
+            raise NotFound("There is no run with this id.", code="run_not_found")
+        return await _viewed(tx, house, stored)
+
+    return await house.database.read(principal.tenant_id, body)
+
+
+async def page(house: House, principal: Principal, wanted: RunFilter) -> list[RunView]:
+    """A page of runs, newest first."""
+    access.demand(principal, Scope.RUNS_READ)
+
+    async def body(tx: Tx) -> list[RunView]:
+        return [await _viewed(tx, house, s) for s in await runs.page(tx, principal.tenant_id, wanted)]
+
+    return await house.database.read(principal.tenant_id, body)
+
+
+async def steps(house: House, principal: Principal, run_id: RunId, after: int, limit: int) -> tuple[Run, list[Entry]]:
+    """Steps of a run behind `seq = after`, oldest first; ones that a retry voided have the status `voided`."""
+    access.demand(principal, Scope.RUNS_READ)
+
+    async def body(tx: Tx) -> tuple[Run, list[Entry]]:
+        run = await _demand(tx, principal.tenant_id, run_id)
+        found = await entries.steps(tx, principal.tenant_id, run_id, after, limit)
+        return run, await _with_voids(tx, run, found)
+
+    return await house.database.read(principal.tenant_id, body)
+
+
+async def step(house: House, principal: Principal, run_id: RunId, seq: int) -> tuple[Run, Entry]:
+    access.demand(principal, Scope.RUNS_READ)
+
+    async def body(tx: Tx) -> tuple[Run, Entry]:
+        run = await _demand(tx, principal.tenant_id, run_id)
+        found = await entries.step(tx, principal.tenant_id, run_id, seq)
+        if found is None:
+            raise NotFound(f"The run has no step {seq}.", code="step_not_found")
+        return run, (await _with_voids(tx, run, [found]))[0]
+
+    return await house.database.read(principal.tenant_id, body)
+
+
+async def _demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
+    run = await runs.get(tx, tenant_id, run_id)
+    if run is None:
+        raise NotFound("There is no run with this id.", code="run_not_found")
+    return run
+
+
+async def _with_voids(tx: Tx, run: Run, found: list[Entry]) -> list[Entry]:
+    void = await entries.voided(tx, run.tenant_id, run.id)
+    if not void:
+        return found
+    return [replace(e, status=StepStatus.VOIDED) if (e.key, e.attempt) in void else e for e in found]
+
+
+async def find_external(house: House, principal: Principal, external_id: str) -> RunView | None:
+    """The run that has this external id, if there is one."""
+    access.demand(principal, Scope.RUNS_READ)
+
+    async def body(tx: Tx) -> RunView | None:
+        stored = await runs.by_external_id(tx, principal.tenant_id, external_id)
+        return None if stored is None else await _viewed(tx, house, stored)
+
+    return await house.database.read(principal.tenant_id, body)
+
+
+# -- waiting ------------------------------------------------------------------------------------------------------
+
+
+async def wait(house: House, principal: Principal, view: RunView, seconds: float) -> RunView:
+    """The run when it ended, or waits for something that will not come by itself soon, or after `seconds`.
+
+    A run behind a holder that waits is answered at once: nobody knows how long that takes.
+    """
+    if view.run.status.ended or seconds <= 0:
+        return view
+    subscription = house.hub.subscribe(view.run.id)
+    clock = house.determinism.monotonic_ms
+    deadline = clock() + seconds * 1000
+    try:
+        while True:
+            view = await get(house, principal, view.run.id)
+            left = (deadline - clock()) / 1000
+            if _settled(view) or left <= 0 or await _behind_a_waiting_run(house, view):
+                return view
+            await _until_news(house, subscription, deadline)
+    finally:
+        house.hub.unsubscribe(subscription)
+
+
+def _settled(view: RunView) -> bool:
+    return view.run.status.ended or view.run.status is RunStatus.WAITING
+
+
+async def _until_news(house: House, subscription: Subscription, deadline: float) -> None:
+    """Until an event that may have changed the run's status, or a poll's time: hints may be lost."""
+    clock = house.determinism.monotonic_ms
+    poll_at = clock() + limits.POLL_MS
+    while (left := min(deadline, poll_at) - clock()) > 0:
+        for signal in await subscription.take(left / 1000):
+            if isinstance(signal, Look):
+                return
+            if isinstance(signal, Published) and (
+                signal.entry.type in TERMINAL or signal.entry.type is EntryType.RUN_WAITING
+            ):
+                return
+    house.hub.keep_listening(subscription)
+
+
+async def _behind_a_waiting_run(house: House, view: RunView) -> bool:
+    if view.holder_id is None:
+        return False
+    holder_id = view.holder_id
+
+    async def body(tx: Tx) -> Run | None:
+        return await runs.get(tx, view.run.tenant_id, holder_id)
+
+    holder = await house.database.read(view.run.tenant_id, body)
+    return holder is not None and holder.status is RunStatus.WAITING
+
+
+# -- stopping and going on ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    """`already`: the run was cancelled before this request."""
+
+    view: RunView
+    already: bool
+
+
+async def cancel(
+    house: House, principal: Principal, run_id: RunId, reason: str | None = None, key: Key | None = None
+) -> CancelOutcome:
+    """Ask a run and its children to stop. Queued and waiting ones end at once, a running one as soon as its worker
+    hears of it. Raises `Conflict` (`run_ended`) when it succeeded or failed."""
+    access.demand(principal, Scope.RUNS_WRITE)
+    if reason is not None:
+        storable_text(reason, what="reason", chars_max=limits.ERROR_CHARS_MAX)
+    tenant_id = principal.tenant_id
+    stopped = cancelling.Stopped()
+
+    async def body(tx: Tx) -> bool:
+        nonlocal stopped
+        stopped = cancelling.Stopped()
+        run = await _demand(tx, tenant_id, run_id)
+        if await once(tx, tenant_id, key, 202, run_id) is not None:
+            return run.status is RunStatus.CANCELLED
+        stopped = await cancelling.stop(tx, tenant_id, run_id, run.thread_id, reason=reason)
+        run = await _demand(tx, tenant_id, run_id)
+        if run.status is RunStatus.CANCELLED:
+            return not stopped.ended
+        if run.status.ended:
+            raise Conflict(f"The run has {run.status.value} already.", code="run_ended", status=run.status.value)
+        return False
+
+    already = await house.database.write(tenant_id, body)
+    cancelling.announce(house, stopped.ended, stopped.bells)
+    return CancelOutcome(await get(house, principal, run_id), already)
+
+
+async def retry(
+    house: House, principal: Principal, run_id: RunId, given: RunLimits | None = None, key: Key | None = None
+) -> RunView:
+    """Queue a failed run again: what it recorded stays, the step at which it failed is declared void and runs anew.
+
+    `given` replaces the run's limits. Raises `Conflict`: `not_failed`, or `moved_on` when a later run of the thread,
+    a parent or a successor has built on the failure.
+    """
+    access.demand(principal, Scope.RUNS_WRITE)
+    tenant_id = principal.tenant_id
+    appended: list[tuple[Run, int, NewEntry]] = []
+
+    async def body(tx: Tx) -> None:
+        appended.clear()
+        run = await _demand(tx, tenant_id, run_id)
+        if await once(tx, tenant_id, key, 202, run_id) is not None:
+            return
+        await heads.lock_threads(tx, [(tenant_id, run.thread_id)])
+        head = await heads.lock(tx, tenant_id, run_id)
+        run = await _demand(tx, tenant_id, run_id)
+        assert head is not None
+        await _demand_retryable(tx, run)
+        entry = await _retried(tx, run)
+        epoch, pos = await heads.free(tx, head, fence=True, entries=1, lapses=0)
+        await heads.set_cancel(tx, tenant_id, run_id, False)
+        await entries.add(tx, tenant_id, run_id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry])
+        if given is not None:
+            await runs.set_limits(tx, tenant_id, run_id, limits_json(given), None)
+        await runs.requeue(tx, tenant_id, run_id, RunStatus.FAILED, at=tx.now_ms)
+        appended.append((run, pos, entry))
+
+    await house.database.write(tenant_id, body)
+    for run, pos, entry in appended:
+        house.hub.entry(run.id, run.thread_id, pos, None, entry)
+        house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
+        house.hub.work(run.agent)
+    return await get(house, principal, run_id)
+
+
+async def _demand_retryable(tx: Tx, run: Run) -> None:
+    if run.status is not RunStatus.FAILED:
+        raise Conflict(f"Only a failed run can be retried; this one is {run.status.value}.", code="not_failed")
+    last = await runs.last_of_thread(tx, run.tenant_id, run.thread_id)
+    if last != run.id or run.parent_id is not None or run.successor_id is not None:
+        raise Conflict(
+            "Something has built on this run's failure already: a later run of the thread, or its parent.",
+            code="moved_on",
+        )
+
+
+async def _retried(tx: Tx, run: Run) -> NewEntry:
+    """The entry that voids the step at which the run failed. A step that was never recorded needs no voiding."""
+    failure = decode(run.error) or {}
+    key = failure.get("step")
+    voided: list[list[object]] = []
+    if key is not None:
+        for entry in await entries.of_key(tx, run.tenant_id, run.id, key):
+            voided.append([key, entry])
+    return NewEntry(type=EntryType.RUN_RETRIED, at=tx.now_ms, payload=encode({"voided": voided[-1:]}))

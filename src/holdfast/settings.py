@@ -1,0 +1,53 @@
+"""Every setting: its name, default, unit and reason. Read from the environment as `HOLDFAST_<NAME>`, or given in code."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from holdfast.domain import limits
+
+
+class Settings(BaseSettings):
+    """Configuration of one process. Arguments win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="forbid", frozen=True)
+
+    database: str = Field(
+        "sqlite:///holdfast.db",
+        description="Where everything is kept: `sqlite:///path` or `postgresql://user:password@host/name`.",
+    )
+    mode: Literal["dev", "serve"] = Field(
+        "dev",
+        description="`dev` migrates the database at start; `serve` refuses to start unless `holdfast migrate` has run.",
+    )
+    worker_slots: int = Field(
+        limits.WORKER_SLOTS, ge=0, le=10_000, description="How many runs of this process move at once; 0: API only."
+    )
+    lease_ms: int = Field(
+        limits.LEASE_MS,
+        ge=500,
+        le=600_000,
+        description="How long a silent worker keeps its runs, ms. Shorter recovers sooner and writes more.",
+    )
+    drain_ms: int = Field(
+        limits.DRAIN_MS, ge=0, le=3_600_000, description="How long a stopping process waits for tools in flight, ms."
+    )
+    body_bytes_max: int = Field(
+        limits.BODY_BYTES_MAX, ge=1_024, le=1 << 30, description="The largest request body that is read, bytes."
+    )
+    postgres_pool: int = Field(
+        limits.POSTGRES_POOL, ge=2, le=1_000, description="Connections for requests, besides four for the engine."
+    )
+    require_auth: bool = Field(
+        False, description="Demand an API key from loopback too, even before one exists."
+    )
+    pepper: SecretStr | None = Field(
+        None,
+        description="Secret that API keys are hashed with. On SQLite one is made beside the database if none is given.",
+    )
+    freeze_gc: bool = Field(
+        True, description="Freeze what is loaded at start out of garbage collection: shorter pauses under load."
+    )
