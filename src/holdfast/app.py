@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ class Holdfast:
         outer = app.router.lifespan_context
 
         @contextlib.asynccontextmanager
-        async def both(started: FastAPI) -> AsyncIterator[Any]:
+        async def both(started: FastAPI) -> AsyncGenerator[Any]:
             async with outer(started) as state, self.running():
                 yield state
 
@@ -136,12 +136,12 @@ class Holdfast:
         return self._supervisor
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         async with self.running():
             yield
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Holdfast]:
+    async def running(self) -> AsyncGenerator[Holdfast]:
         """Open the database, start the runtime; stop and close both at the end.
 
         In mode `dev` the schema is brought up to date; in mode `serve` a schema that does not fit is refused.

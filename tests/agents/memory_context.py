@@ -106,8 +106,17 @@ class TryOf:
         self.context.deltas.append((part, kind, text))
 
 
-_scope: ContextVar[str] = ContextVar("scope", default="")
-_counts: ContextVar[dict[str, int] | None] = ContextVar("counts", default=None)
+@dataclass(frozen=True)
+class Scope:
+    """Where a task stands. Only this task may use the context, as the keys of its steps follow from it."""
+
+    path: str
+    context: MemoryContext
+    task: asyncio.Task[Any] | None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+_scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
 
 
 class MemoryContext:
@@ -142,7 +151,6 @@ class MemoryContext:
         self.started_at = len(self.thread.messages)
         self._recorded = list(recorded)
         self._position = 0
-        self._counts: dict[str, int] = {}
 
     def begin(self, agent: base.Agent, input: bytes) -> None:
         """Put the input into the thread, then what was recorded before the crash."""
@@ -252,7 +260,8 @@ class MemoryContext:
         return self.acting
 
     async def perform(self, action: base.Action, body: base.Body) -> base.Recorded:
-        key = action.key or self._next_key(check_name(action.name))
+        scope = self._current()
+        key = action.key or _next_key(scope, check_name(action.name))
         digest = None if action.arguments is None else encoding.digest(action.arguments)
         found = self.journal.find(key, action.kind, action.name, digest)
         if found is not None:
@@ -293,13 +302,13 @@ class MemoryContext:
             try:
                 async with asyncio.timeout(None if action.timeout_ms is None else action.timeout_ms / 1000):
                     return await body(TryOf(key, tries, self)), tries
-            except (errors.LimitReached, errors.JournalMismatch, errors.NotEncodable):
+            except (errors.LimitReached, errors.JournalMismatch, errors.UnscopedConcurrency, errors.Unavailable):
                 raise
             except Exception as exc:
                 if tries < action.retry.attempts and action.retry.wants(exc):
                     self.waits.append(getattr(exc, "retry_after_ms", None) or 0)
                     continue
-                code = exc.code if isinstance(exc, errors.HoldfastError) else "user_code"
+                code = exc.code if isinstance(exc, errors.HoldfastError) else "step_failed"
                 failure = base.StepError(code, str(exc), type(exc).__name__)
                 return base.Outcome(payload=None, failure=failure), tries
 
@@ -315,10 +324,11 @@ class MemoryContext:
             position=position,
         )
 
-    def _next_key(self, name: str) -> str:
+    def _current(self) -> Scope:
         scope = _scope.get()
-        number = self._counts[f"{scope}/{name}"] = self._counts.get(f"{scope}/{name}", 0) + 1
-        return key_of(scope, name, number)
+        if scope is None or scope.context is not self or scope.task is not asyncio.current_task():
+            raise errors.UnscopedConcurrency("ctx was used from a task of somebody else's")
+        return scope
 
     async def branches(
         self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]
@@ -331,8 +341,7 @@ class MemoryContext:
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        outer = _scope.get()
-        token = _scope.set(f"{outer}/{name}" if outer else name)
+        token = _scope.set(Scope(name, self, asyncio.current_task()))
         try:
             yield
         finally:
@@ -389,7 +398,13 @@ async def run(agent: base.Agent, context: MemoryContext, input: Any) -> bytes:
     """Run an agent; its output as JSON. `input` is a value, or bytes that `accept` returned."""
     payload = input if isinstance(input, bytes) else agent.accept(input)
     context.begin(agent, payload)
-    return context.output(await agent.run(context, payload))
+    with context.scope(""):
+        return context.output(await agent.run(context, payload))
+
+
+def _next_key(scope: Scope, name: str) -> str:
+    number = scope.counts[name] = scope.counts.get(name, 0) + 1
+    return key_of(scope.path, name, number)
 
 
 __all__ = ["MemoryContext", "Step", "Thread", "run"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import ModelResponse, ToolCallPart
 from pydantic_core import to_json
 
 from holdfast.agents.native import Agent, All, LastTurns, Summarise, TokenWindow
+from holdfast.agents.native.history import approximate_tokens
 from holdfast.agents.native.messages import pack, unpack
 from holdfast.agents.native.prompt import UNANSWERED
 from holdfast.agents.tools import tool
 from holdfast.domain.encoding import decode, encode
-from holdfast.domain.errors import DefinitionError, ModelFault
+from holdfast.domain.errors import DefinitionError, ModelFault, StepFailed
 from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Role
 from holdfast.testing.scripted import Call, ScriptedModel
@@ -59,7 +63,7 @@ async def test_all_is_the_whole_thread_and_the_default() -> None:
 async def test_last_turns(turns: int) -> None:
     agent, model = talker(LastTurns(turns))
     await run(agent, MemoryContext(thread=await talked(3)), "now")
-    assert questions(model) == ["Question 0", "Question 1", "Question 2"][max(0, 3 - turns) :] + ["now"]
+    assert questions(model) == ["Question 0", "Question 1", "Question 2", "now"][max(0, 3 - turns) :]
 
 
 @pytest.mark.parametrize(("tokens", "kept"), [(0, 0), (4, 0), (5, 1), (9, 1), (10, 2), (100, 3)])
@@ -88,16 +92,15 @@ def assert_well_formed(model: ScriptedModel) -> None:
 
 async def test_a_retry_prompt_is_no_turn() -> None:
     thread = Thread()
-    agent = Agent("a", model=scripted("", "", "Hello.", per="thread"), history=All())
     replies = iter(["", "Hello."])
     agent = Agent("a", model=ScriptedModel(lambda messages, info: next(replies)))
     await run(agent, MemoryContext(thread=thread), "hi")
-    talk, model = talker(TokenWindow(11, count=lambda text: 1))
-    await run(talk, MemoryContext(thread=thread), "now")
+    talk, model = talker(TokenWindow(19, count=lambda text: 1))
+    await run(talk, MemoryContext(thread=thread.copy()), "now")
     assert questions(model) == ["now"]
     talk, model = talker(TokenWindow(20, count=lambda text: 1))
     await run(talk, MemoryContext(thread=thread), "now")
-    assert len(questions(model)) == 3
+    assert questions(model) == ["hi", "Your answer was empty. Answer with text, or call a tool.", "now"]
 
 
 async def test_void_messages_are_left_out_and_the_prompt_is_still_rebuilt() -> None:
@@ -112,25 +115,17 @@ async def test_void_messages_are_left_out_and_the_prompt_is_still_rebuilt() -> N
 
 
 def _void(message: Any) -> Any:
-    from dataclasses import replace
-
     return replace(message, void=True)
 
 
 # --- calls that nobody answered --------------------------------------------------------------------------------------
 
 
-async def broken_off(results: dict[int, Any]) -> Thread:
+def broken_off(results: dict[int, Any]) -> Thread:
     """A run that ended after an answer with three calls, of which some were answered."""
     thread = Thread()
     thread.append(Role.USER, b'"question"')
-    model = scripted([Call("look", {"n": n}, id="call_0") for n in range(3)])
-    context = MemoryContext(thread=thread)
-    agent = Agent("a", model=model, tools=[look])
-    context.begin(agent, b'"question"')
-    del thread.messages[0]
-    thread.messages[:] = [_at(m, i + 1) for i, m in enumerate(thread.messages)]
-    response = await model.request(*_nothing())
+    response = ModelResponse(parts=[ToolCallPart("look", {"n": n}, "call_0") for n in range(3)])
     thread.append(Role.ASSISTANT, pack(response), kind="model", name="model", status="succeeded")
     for index, result in results.items():
         payload = {"call_id": "call_0", "tool": "look", "index": index, "result": result}
@@ -138,21 +133,9 @@ async def broken_off(results: dict[int, Any]) -> Thread:
     return thread
 
 
-def _at(message: Any, position: int) -> Any:
-    from dataclasses import replace
-
-    return replace(message, position=position)
-
-
-def _nothing() -> Any:
-    from pydantic_ai.models import ModelRequestParameters
-
-    return [], None, ModelRequestParameters()
-
-
 @pytest.mark.parametrize("results", [{}, {1: "one"}, {2: "two", 0: "zero"}, {2: "two", 1: "one", 0: "zero"}])
 async def test_open_calls_are_closed_in_the_prompt_and_nowhere_else(results: dict[int, str]) -> None:
-    thread = await broken_off(results)
+    thread = broken_off(results)
     before = len(thread.messages)
     agent, model = talker()
     context = MemoryContext(thread=thread)
@@ -165,7 +148,7 @@ async def test_open_calls_are_closed_in_the_prompt_and_nowhere_else(results: dic
 
 
 async def test_a_failed_call_without_a_payload_is_told_by_its_error() -> None:
-    thread = await broken_off({})
+    thread = broken_off({})
     error = encode({"code": "step_timeout", "message": "took too long"})
     thread.append(Role.TOOL, b"null", kind="tool", name="look", status="failed", error=error)
     agent, model = talker()
@@ -187,7 +170,7 @@ async def test_a_result_without_its_call_is_left_out() -> None:
 async def test_a_model_call_that_failed_left_nothing_to_tell() -> None:
     thread = Thread()
     failing = Agent("a", model=scripted(ZeroDivisionError()))
-    with pytest.raises(Exception, match="ZeroDivisionError|^$"):
+    with pytest.raises(StepFailed):
         await run(failing, MemoryContext(thread=thread), "question")
     assert thread.messages[-1].status == "failed"
     agent, model = talker()
@@ -296,16 +279,11 @@ async def test_a_summary_reads_no_more_than_it_is_told_to() -> None:
 
 
 async def test_a_summary_resumes() -> None:
-    async def once() -> Thread:
-        return await talked(3)
-
-    thread = await once()
+    thread = await talked(3)
     await resumes_from_every_prefix(lambda: summarising()[0], context=lambda: {"thread": thread.copy()})
 
 
 async def test_a_summary_that_fails_fails_the_run_with_its_code() -> None:
-    from pydantic_ai.exceptions import ModelHTTPError
-
     agent, _, _ = summarising(model=scripted(ModelHTTPError(401, "m")))
     with pytest.raises(ModelFault) as caught:
         await run(agent, MemoryContext(thread=await talked(3)), "now")
@@ -322,6 +300,4 @@ def test_policies_that_cannot_be_are_refused(declare: Any) -> None:
 
 
 def test_the_default_counter_takes_four_characters_for_a_token() -> None:
-    from holdfast.agents.native.history import approximate_tokens
-
     assert approximate_tokens("x" * 40) == 10

@@ -23,7 +23,6 @@ from holdfast.domain.errors import (
     Invalid,
     LimitReached,
     ModelFault,
-    NotEncodable,
     OutputInvalid,
     StepFailed,
 )
@@ -239,8 +238,9 @@ async def test_an_answer_with_lone_surrogates_is_recorded_without_them() -> None
 
 
 async def test_an_answer_beyond_the_payload_limit_fails_the_run_not_the_process() -> None:
-    with pytest.raises(NotEncodable):
+    with pytest.raises(StepFailed) as caught:
         await answer(Agent("a", model=scripted("x" * (16 * 1024 * 1024))))
+    assert caught.value.code == "not_encodable"
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------

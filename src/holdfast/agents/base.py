@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
 from holdfast.domain import errors, limits
@@ -50,7 +50,7 @@ class Retry:
 
     def wants(self, exc: Exception) -> bool:
         if isinstance(self.on, (type, tuple)):
-            return isinstance(exc, self.on)
+            return isinstance(exc, cast("type[Exception] | tuple[type[Exception], ...]", self.on))
         return self.on(exc)
 
 

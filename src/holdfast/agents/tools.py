@@ -407,11 +407,23 @@ def schema_validator(name: str, schema: dict[str, Any]) -> Validate:
     return partial(_validate_with_json_schema, Draft202012Validator(schema))
 
 
-def _validate_with_json_schema(validator: Any, arguments: str | dict[str, Any] | None) -> dict[str, Any]:
+def json_object(arguments: str | dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments that no schema is known for."""
+    given = _from_json(arguments)
+    if not isinstance(given, dict):
+        raise InvalidArguments([{"loc": [], "msg": "The arguments are a JSON object."}])
+    return cast("dict[str, Any]", given)
+
+
+def _from_json(arguments: str | dict[str, Any] | None) -> Any:
     try:
-        given = from_json(arguments) if isinstance(arguments, str) and arguments else arguments or {}
+        return from_json(arguments) if isinstance(arguments, str) and arguments else arguments or {}
     except ValueError as exc:
         raise InvalidArguments([{"loc": [], "msg": f"Invalid JSON: {exc}"}]) from None
+
+
+def _validate_with_json_schema(validator: Any, arguments: str | dict[str, Any] | None) -> dict[str, Any]:
+    given = _from_json(arguments)
     errors = sorted(validator.iter_errors(given), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise InvalidArguments([{"loc": list(e.absolute_path), "msg": e.message} for e in errors])

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from holdfast.domain import limits
 from holdfast.domain.ids import RunId, TenantId, ThreadId
-from holdfast.domain.journal import NewEntry
+from holdfast.domain.journal import TERMINAL, EntryType, NewEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Look:
 
 LOOK = Look()
 Signal = Published | Delta | Look
+MILESTONES = TERMINAL | {EntryType.RUN_WAITING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ class Change:
 class Subscription:
     """What arrives for one run. Bounded: when full, what it holds is replaced by one `LOOK`."""
 
-    __slots__ = ("_arrived", "_items", "key")
+    __slots__ = ("_arrived", "_items", "key", "milestones")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, milestones: bool) -> None:
         self.key = key
+        self.milestones = milestones
         self._items: deque[Signal] = deque()
         self._arrived = asyncio.Event()
 
@@ -92,9 +94,9 @@ class Relay(Protocol):
 
     async def open(self, hub: Hub) -> None: ...
     async def close(self) -> None: ...
-    def entry(self, run_id: RunId) -> None: ...
+    def entry(self, key: bytes, milestone: bool) -> None: ...
     def delta(self, delta: Delta) -> None: ...
-    def listening(self, run_id: RunId) -> None: ...
+    def listening(self, key: bytes, milestones: bool) -> None: ...
     def bell(self, run_id: RunId) -> None: ...
     def work(self, agent: str) -> None: ...
     def change(self, change: Change) -> None: ...
@@ -110,6 +112,7 @@ class Hub:
 
     relay: Relay | None = None
     _runs: dict[bytes, set[Subscription]] = field(default_factory=dict[bytes, set[Subscription]])
+    _waiters: dict[bytes, set[Subscription]] = field(default_factory=dict[bytes, set[Subscription]])
     _bells: dict[bytes, Callable[[], None]] = field(default_factory=dict[bytes, Callable[[], None]])
     _workers: list[Callable[[str | None], None]] = field(default_factory=list[Callable[[str | None], None]])
     _changes: dict[TenantId, set[asyncio.Queue[Change]]] = field(
@@ -126,25 +129,30 @@ class Hub:
 
     # -- events of runs -----------------------------------------------------------------------------------------
 
-    def subscribe(self, key: RunId | ThreadId) -> Subscription:
-        """Follow a run, or all runs of a thread. Subscribe first, then read the database: nothing falls between."""
-        subscription = Subscription(key)
-        self._runs.setdefault(key, set()).add(subscription)
-        if self.relay is not None:
-            self.relay.listening(RunId(key))
+    def subscribe(self, key: RunId | ThreadId, *, milestones: bool = False) -> Subscription:
+        """Follow a run, or all runs of a thread. Subscribe first, then read the database: nothing falls between.
+
+        `milestones`: only be told when the run ends or waits. Such a subscriber is no listener: nothing is streamed
+        for it.
+        """
+        subscription = Subscription(key, milestones)
+        held = self._waiters if milestones else self._runs
+        held.setdefault(key, set()).add(subscription)
+        self.keep_listening(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        held = self._runs.get(subscription.key)
+        of_kind = self._waiters if subscription.milestones else self._runs
+        held = of_kind.get(subscription.key)
         if held is not None:
             held.discard(subscription)
             if not held:
-                del self._runs[subscription.key]
+                del of_kind[subscription.key]
 
     def keep_listening(self, subscription: Subscription) -> None:
-        """Say again, to other processes, that somebody listens; they forget after a while."""
+        """Say, and say again, to other processes that somebody listens; they forget after a while."""
         if self.relay is not None:
-            self.relay.listening(RunId(subscription.key))
+            self.relay.listening(subscription.key, subscription.milestones)
 
     def listened(self, run_id: RunId, thread_id: ThreadId) -> bool:
         """Whether somebody, in whatever process, follows the run."""
@@ -154,12 +162,18 @@ class Hub:
 
     def entry(self, run_id: RunId, thread_id: ThreadId, pos: int, seq: int | None, entry: NewEntry) -> None:
         """An entry was committed."""
-        for key in (run_id, thread_id):
-            for subscription in self._runs.get(key, ()):
-                subscription.put(Published(run_id, pos, seq, entry))
+        milestone = entry.type in MILESTONES
+        if self._runs or (milestone and self._waiters):
+            published = Published(run_id, pos, seq, entry)
+            for key in (run_id, thread_id):
+                for subscription in self._runs.get(key, ()):
+                    subscription.put(published)
+            if milestone:
+                for subscription in self._waiters.get(run_id, ()):
+                    subscription.put(published)
         if self.relay is not None:
-            self.relay.entry(run_id)
-            self.relay.entry(RunId(thread_id))
+            self.relay.entry(run_id, milestone)
+            self.relay.entry(thread_id, milestone)
 
     def delta(self, thread_id: ThreadId, delta: Delta) -> None:
         for key in (delta.run_id, thread_id):
@@ -170,10 +184,11 @@ class Hub:
 
     def look(self, key: bytes | None = None) -> None:
         """Tell subscribers of one run or thread, or all of them, to read the database."""
-        chosen = [self._runs.get(key, set())] if key is not None else list(self._runs.values())
-        for subscriptions in chosen:
-            for subscription in subscriptions:
-                subscription.put(LOOK)
+        for of_kind in (self._runs, self._waiters):
+            chosen = [of_kind.get(key, set())] if key is not None else list(of_kind.values())
+            for subscriptions in chosen:
+                for subscription in subscriptions:
+                    subscription.put(LOOK)
 
     def deliver(self, delta: Delta) -> None:
         """A delta that came from another process."""

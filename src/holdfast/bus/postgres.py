@@ -1,3 +1,6 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+# (asyncpg ships no types)
 """The relay over LISTEN/NOTIFY: hints gathered for some milliseconds, sent after the commits they speak of.
 
 NOTIFY inside a hot transaction takes a database-wide lock at commit, so hints go out on a connection of their own.
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from functools import partial
 from typing import Any, Literal
 
 import asyncpg
@@ -24,7 +28,7 @@ PENDING_MAX = 10_000
 RECONNECT_S = 0.5
 _GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
-Hint = tuple[Literal["e", "d", "l", "b", "w", "c"], *tuple[Any, ...]]
+Hint = tuple[Literal["e", "d", "l", "m", "b", "w", "c"], *tuple[Any, ...]]
 
 
 class PostgresRelay:
@@ -37,6 +41,7 @@ class PostgresRelay:
         self._pending: dict[Hint, None] = {}
         self._waiting = asyncio.Event()
         self._remote: dict[bytes, float] = {}
+        self._waiting_for: dict[bytes, float] = {}
         self._hub: Hub | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Any = None
@@ -66,16 +71,18 @@ class PostgresRelay:
             self._pending[hint] = None
             self._waiting.set()
 
-    def entry(self, run_id: RunId) -> None:
-        if self._remote and self._is_remote(run_id):
-            self._put(("e", run_id.hex()))
+    def entry(self, key: bytes, milestone: bool) -> None:
+        streamed = self._remote and _is_there(self._remote, key, self._determinism.monotonic_ms())
+        awaited = milestone and self._waiting_for and _is_there(self._waiting_for, key, self._determinism.monotonic_ms())
+        if streamed or awaited:
+            self._put(("e", key.hex()))
 
     def delta(self, delta: Delta) -> None:
-        if self._remote and self._is_remote(delta.run_id):
+        if self.remote_listener(delta.run_id):
             self._put(("d", delta.run_id.hex(), delta.type, json.dumps(delta.data), delta.at))
 
-    def listening(self, run_id: RunId) -> None:
-        self._put(("l", run_id.hex()))
+    def listening(self, key: bytes, milestones: bool) -> None:
+        self._put(("m" if milestones else "l", key.hex()))
 
     def bell(self, run_id: RunId) -> None:
         self._put(("b", run_id.hex()))
@@ -86,18 +93,8 @@ class PostgresRelay:
     def change(self, change: Change) -> None:
         self._put(("c", change.tenant_id.hex(), change.kind, change.id, change.status))
 
-    def _is_remote(self, key: bytes) -> bool:
-        until = self._remote.get(key)
-        if until is None:
-            return False
-        if until < self._determinism.monotonic_ms():
-            del self._remote[key]
-            return False
-        return True
-
     def remote_listener(self, key: bytes) -> bool:
-        """Whether somebody in another process follows this run or thread."""
-        return bool(self._remote) and self._is_remote(key)
+        return bool(self._remote) and _is_there(self._remote, key, self._determinism.monotonic_ms())
 
     async def _send(self) -> None:
         connection: Any = None
@@ -109,7 +106,7 @@ class PostgresRelay:
                 hints, self._pending = list(self._pending), {}
                 try:
                     if connection is None or connection.is_closed():
-                        connection = await asyncpg.connect(self._dsn, timeout=limits.STORE_WAIT_MS / 1000)
+                        connection = await asyncpg.connect(self._dsn, timeout=limits.STORE_WAIT_MS // 1000)
                     for payload in self._payloads(hints):
                         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
                 except _GONE:
@@ -146,9 +143,9 @@ class PostgresRelay:
         while True:
             lost = asyncio.Event()
             try:
-                connection: Any = await asyncpg.connect(self._dsn, timeout=limits.STORE_WAIT_MS / 1000)
+                connection: Any = await asyncpg.connect(self._dsn, timeout=limits.STORE_WAIT_MS // 1000)
                 self._connection = connection
-                connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                connection.add_termination_listener(partial(_set, lost))
                 await connection.add_listener(CHANNEL, self._receive)
                 connected.set()
                 self._hub.look()
@@ -176,7 +173,9 @@ class PostgresRelay:
             case ["d", run, kind, data, at]:
                 hub.deliver(Delta(RunId(bytes.fromhex(run)), kind, json.loads(data), at))
             case ["l", run]:
-                self._remote[bytes.fromhex(run)] = self._determinism.monotonic_ms() + REMOTE_LISTENER_MS
+                self._note(self._remote, bytes.fromhex(run))
+            case ["m", run]:
+                self._note(self._waiting_for, bytes.fromhex(run))
             case ["b", run]:
                 hub.bell(RunId(bytes.fromhex(run)), relayed=True)
             case ["w", agent]:
@@ -185,3 +184,22 @@ class PostgresRelay:
                 hub.change(Change(TenantId(bytes.fromhex(tenant)), kind, id, status), relayed=True)
             case _:
                 pass  # a newer version's hint
+
+    def _note(self, listeners: dict[bytes, float], key: bytes) -> None:
+        """Somebody elsewhere listens, for a while; the longest silent are forgotten when there are too many."""
+        listeners.pop(key, None)
+        listeners[key] = self._determinism.monotonic_ms() + REMOTE_LISTENER_MS
+        while len(listeners) > PENDING_MAX:
+            del listeners[next(iter(listeners))]
+
+
+def _is_there(listeners: dict[bytes, float], key: bytes, now: float) -> bool:
+    until = listeners.get(key)
+    if until is not None and until < now:
+        del listeners[key]
+        return False
+    return until is not None
+
+
+def _set(event: asyncio.Event, *_: Any) -> None:
+    event.set()

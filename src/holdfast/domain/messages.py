@@ -17,9 +17,13 @@ Part = dict[str, Any]
 def response_parts(payload: bytes | None) -> list[Part]:
     """The parts of a recorded model response (`{fmt, lib, data: {parts: …}}`)."""
     stored = decode(payload)
-    data = stored.get("data", stored) if isinstance(stored, dict) else {}
-    parts = cast("dict[str, Any]", data).get("parts")
-    return [_response_part(p) for p in cast("list[Any]", parts or []) if isinstance(p, dict)]
+    data: Any = _object(stored).get("data", stored)
+    parts: list[Any] = _object(data).get("parts") or []
+    return [_response_part(_object(p)) for p in parts if isinstance(p, dict)]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _response_part(part: dict[str, Any]) -> Part:
@@ -37,7 +41,7 @@ def _response_part(part: dict[str, Any]) -> Part:
                 "arguments": _arguments(arguments),
             }
         case "file":
-            content = part.get("content") or {}
+            content = _object(part.get("content"))
             return {"type": "file", "media_type": content.get("media_type"), "data": content.get("data")}
         case _:
             return {"type": "data", "data": part}
@@ -77,7 +81,7 @@ def parts_of(message: Message) -> list[Part]:
         case StepKind.MODEL:
             return response_parts(payload)
         case StepKind.TOOL | StepKind.HANDOFF:
-            stored = decode(payload) or {}
+            stored = _object(decode(payload))
             part: Part = {
                 "type": "tool_result",
                 "call_id": stored.get("call_id"),
@@ -85,13 +89,13 @@ def parts_of(message: Message) -> list[Part]:
                 "result": stored.get("result"),
             }
             if status == "failed":
-                failure = decode(message.error) or {}
+                failure = _object(decode(message.error))
                 part["error"] = stored.get("error") or failure.get("message")
             return [part]
         case StepKind.VALUE:
-            stored = decode(payload)
-            text = stored.get("retry") if isinstance(stored, dict) else None
-            return [{"type": "text", "text": str(text)}] if text is not None else [{"type": "data", "data": stored}]
+            value = decode(payload)
+            text = _object(value).get("retry")
+            return [{"type": "text", "text": str(text)}] if text is not None else [{"type": "data", "data": value}]
         case _:
             value = decode(payload)
             return input_parts(value["output"] if message.role is Role.ASSISTANT else value)

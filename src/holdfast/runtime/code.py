@@ -124,7 +124,7 @@ def value_of(call: Call, recorded: Recorded) -> Any:
 def _adapter(call: Call) -> TypeAdapter[Any] | None:
     if call.returns is not None:
         return _adapter_of(call.returns)
-    function = call.fn.spec.fn if isinstance(call.fn, Tool) else call.fn
+    function: Any = cast("Tool[..., Any]", call.fn).spec.fn if isinstance(call.fn, Tool) else call.fn
     return _declared(function)
 
 

@@ -367,8 +367,9 @@ class RunContext:
     async def _one_try(self, action: Action, body: Body, one: Try) -> Outcome:
         if action.timeout_ms is None:
             return await body(one)
+        timeout = asyncio.timeout(action.timeout_ms / 1000)
         try:
-            async with asyncio.timeout(action.timeout_ms / 1000) as timeout:
+            async with timeout:
                 return await body(one)
         except TimeoutError:
             if not timeout.expired():

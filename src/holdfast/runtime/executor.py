@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from holdfast.agents.base import Agent, Output
 from holdfast.domain import ids, limits
@@ -478,9 +478,10 @@ def failure_from(exc: BaseException) -> RunFailure:
 
 def _one(exc: BaseException) -> BaseException:
     """The first leaf of an exception group: user code may use task groups of its own."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
+    found = exc
+    while isinstance(found, BaseExceptionGroup):
+        found = cast("BaseExceptionGroup[BaseException]", found).exceptions[0]
+    return found
 
 
 def _waiting_on(wait: Wait) -> dict[str, Any]:

@@ -7,7 +7,7 @@ would depend on scheduling, so that is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def enter(path: str, owner: object) -> Scope:
 
 
 @contextmanager
-def within(path: str, owner: object) -> Iterator[None]:
+def within(path: str, owner: object) -> Generator[None]:
     """The same for a block of code; the former scope comes back after it."""
     token = _current.set(Scope(path, owner, asyncio.current_task()))
     try:

@@ -516,7 +516,7 @@ async def wait(house: House, principal: Principal, view: RunView, seconds: float
     """
     if view.run.status.ended or seconds <= 0:
         return view
-    subscription = house.hub.subscribe(view.run.id)
+    subscription = house.hub.subscribe(view.run.id, milestones=True)
     clock = house.determinism.monotonic_ms
     deadline = clock() + seconds * 1000
     try:
@@ -654,7 +654,7 @@ async def _demand_retryable(tx: Tx, run: Run) -> None:
 
 async def _retried(tx: Tx, run: Run) -> NewEntry:
     """The entry that voids the step at which the run failed. A step that was never recorded needs no voiding."""
-    failure = decode(run.error) or {}
+    failure: dict[str, Any] = decode(run.error) or {}
     key = failure.get("step")
     voided: list[list[object]] = []
     if key is not None:

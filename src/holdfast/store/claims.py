@@ -183,7 +183,7 @@ async def requeue_orphan(
         ended = await end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, _reason(run))
         return replace(ended, lapses=lapses, cancelled=True)
     if lapses >= limits.LAPSES_POISONED:
-        error = {
+        error: dict[str, object] = {
             "code": "poisoned",
             "message": f"{lapses} workers in a row stopped while they ran this run, without it making any progress.",
             "retryable": True,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -18,7 +20,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from holdfast.domain.errors import SchemaMismatch, Unavailable
 
+T = TypeVar("T")
+
 _HERE = Path(__file__).parent / "migrations"
+_ALEMBIC = threading.Lock()  # Alembic keeps the migration under way in module globals
 
 
 class SchemaState(StrEnum):
@@ -63,27 +68,35 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(_config(connection), "head")
 
 
-async def _with_connection(url: str, work: Any) -> Any:
+async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
     """Run `work(connection)` on a connection of its own: SQLAlchemy's, since Alembic speaks to nothing else."""
-    parsed = make_url(url)
-    try:
-        if parsed.get_backend_name() == "sqlite":
-            return await asyncio.to_thread(_with_sqlite, url, work)
-        engine = create_async_engine(parsed.set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
-        async with engine.connect() as connection:
-            result = await connection.run_sync(work)
-            await connection.commit()
-        await engine.dispose()
+    return await asyncio.to_thread(_in_thread, url, work)
+
+
+def _in_thread(url: str, work: Callable[[Connection], T]) -> T:
+    with _ALEMBIC:
+        try:
+            if make_url(url).get_backend_name() == "sqlite":
+                return _with_sqlite(url, work)
+            return asyncio.run(_with_postgres(url, work))
+        except (SQLAlchemyError, OSError) as exc:
+            raise Unavailable(f"Cannot migrate or inspect the database: {exc}") from exc
+
+
+async def _with_postgres(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        result = await connection.run_sync(work)
+        await connection.commit()
         return result
-    except (SQLAlchemyError, OSError) as exc:
-        raise Unavailable(f"Cannot migrate or inspect the database: {exc}") from exc
 
 
-def _with_sqlite(url: str, work: Any) -> Any:
-    engine = create_engine(url, poolclass=pool.NullPool)
+def _with_sqlite(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args={"timeout": 10, "isolation_level": None})
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA busy_timeout=10000")
+            # The driver on its own would commit each CREATE by itself, and let a second upgrade in between.
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if work is _upgrade else "BEGIN")
             result = work(connection)
             connection.commit()
             return result
@@ -92,8 +105,8 @@ def _with_sqlite(url: str, work: Any) -> Any:
 
 
 async def upgrade(url: str) -> None:
-    """Bring the database to this program's schema; nothing happens if it is there already. Safe to run twice at once
-    on PostgreSQL (an advisory lock orders the two)."""
+    """Bring the database to this program's schema, all of it or nothing; nothing happens if it is there already. Safe to
+    run twice at once: an advisory lock (PostgreSQL) or the file's write lock (SQLite) orders the two."""
     await _with_connection(url, _upgrade)
 
 

@@ -1,3 +1,6 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+# (asyncpg ships no types)
 """PostgreSQL through asyncpg: a pool for verbs and reads, one connection for the journal writer, one for leases.
 
 A commit whose answer is lost is settled by asking the server what became of the transaction id; only if that cannot
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -168,7 +171,7 @@ class PostgresDatabase:
                 raise _translated(exc) from exc
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _connection(self) -> AsyncGenerator[Any]:
         try:
             connection = await self._pool.acquire(timeout=limits.STORE_WAIT_MS / 1000)
         except (*_GONE, asyncpg.PostgresError) as exc:

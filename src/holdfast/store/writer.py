@@ -101,9 +101,10 @@ class JournalWriter:
         async def flush(tx: Tx) -> list[Appended]:
             nonlocal begun
             if drain and not taken:  # a body may run again after a conflict: it keeps what it took
+                stalled = self._stalled
                 if not begun:
                     begun, self._scheduled = True, False
-                while self._waiting and not self._stalled and len(taken) < limits.BATCH_OPS_MAX:
+                while not stalled and self._waiting and len(taken) < limits.BATCH_OPS_MAX:
                     taken.append(self._waiting.popleft())
             return await journal.append(tx, [op for op, _ in taken], self._lease_ms) if taken else []
 
@@ -177,9 +178,11 @@ class JournalWriter:
         """Fail these appends, and what waits behind them of the same runs: a journal has no holes. The lane is stalled,
         so nobody else takes from the queue now."""
         gone = {(op.tenant_id, op.run_id, op.epoch) for op, _ in taken}
-        behind = [w for w in self._waiting if (w[0].tenant_id, w[0].run_id, w[0].epoch) in gone]
-        for waiting in behind:
-            self._waiting.remove(waiting)
+        waiting = list(self._waiting)
+        behind = [w for w in waiting if (w[0].tenant_id, w[0].run_id, w[0].epoch) in gone]
+        if behind:
+            self._waiting.clear()
+            self._waiting.extend(w for w in waiting if (w[0].tenant_id, w[0].run_id, w[0].epoch) not in gone)
         _fail([*taken, *behind], exc)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar, cast, overload
@@ -24,7 +25,7 @@ from holdfast.agents.tools import Tool, as_tool, timeout_ms_of, tool
 from holdfast.domain import limits as domain_limits
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.encoding import encode
-from holdfast.domain.errors import DefinitionError, NotEncodable
+from holdfast.domain.errors import DefinitionError, ModelFault, NotEncodable
 from holdfast.domain.runs import RunLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -247,7 +248,9 @@ class Agent:
         for toolset in self.spec.toolsets:
             await toolset.discover()
         self._forget()
-        self.resolved_model()
+        # A missing key is the run's failure, with its code; a server with other agents starts without it.
+        with suppress(ModelFault):
+            self.resolved_model()
         self.plan_for(self)
 
     async def close(self) -> None:

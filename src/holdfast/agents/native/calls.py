@@ -26,7 +26,7 @@ from holdfast.agents.tools import InvalidArguments, ModelRetry, Tool, ToolReturn
 from holdfast.domain import limits
 from holdfast.domain.agents import EffectClass
 from holdfast.domain.encoding import encode
-from holdfast.domain.errors import ChildFailed, NotEncodable, RunError, StepFailed
+from holdfast.domain.errors import ChildFailed, NotEncodable, RunError, StepFailed, Unavailable
 from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Role
 
@@ -185,7 +185,7 @@ def told_of(exc: Exception) -> Told:
             return Told("not_encodable", f"error: the tool's result cannot be used: {exc.message}", "NotEncodable")
         case ChildFailed():
             return Told("child_failed", f"error: {exc.message}", "ChildFailed")
-        case RunError() if not isinstance(exc, StepFailed):
+        case RunError() | Unavailable() if not isinstance(exc, StepFailed):
             raise exc
         case _:
             return Told("tool_error", f"error: {str(exc) or type(exc).__name__}", type(exc).__name__)

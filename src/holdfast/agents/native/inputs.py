@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import mimetypes
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from holdfast.agents.native.output import encoded
 from holdfast.agents.tools import errors_of
@@ -30,8 +31,19 @@ class FileInput(_Part):
 
     type: Literal["file"]
     url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+", max_length=8_192)
-    data: Base64Bytes | None = None
+    data: str | None = Field(default=None, min_length=1)
     media_type: str | None = Field(default=None, pattern=r"^[\w.+-]+/[\w.+-]+$")
+
+    @field_validator("data")
+    @classmethod
+    def _canonical(cls, data: str | None) -> str | None:
+        """The same bytes in one spelling: base64 as it comes may hold line breaks."""
+        if data is None:
+            return None
+        try:
+            return base64.b64encode(base64.b64decode("".join(data.split()), validate=True)).decode()
+        except (binascii.Error, ValueError):
+            raise ValueError("not valid base64") from None
 
     @model_validator(mode="after")
     def _one_source(self) -> FileInput:
@@ -89,14 +101,7 @@ def accept_message(value: Any) -> bytes:
         parts = _parts.validate_python(value)
     except ValidationError as exc:
         raise not_fitting(errors_of(exc)) from None
-    # Base64 as the user wrote it may hold line breaks; what is stored does not.
-    plain = from_json(_parts.dump_json(parts, exclude_none=True))
-    for part in plain:
-        if "data" in part and part["type"] == "file":
-            part["data"] = part["data"].replace("\n", "")
-    for part, given in zip(plain, parts, strict=True):
-        if isinstance(given, DataInput):
-            part["data"] = given.data
+    plain = [p.model_dump(exclude_none=not isinstance(p, DataInput)) for p in cast("list[_Part]", parts)]
     return encode(plain, what="The input")
 
 
