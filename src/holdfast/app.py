@@ -18,7 +18,7 @@ from holdfast.domain.errors import DefinitionError
 from holdfast.runtime.supervisor import Supervisor
 from holdfast.service.house import House
 from holdfast.settings import Settings
-from holdfast.store import migrate, principals
+from holdfast.store import principals
 from holdfast.store.base import Database, Faults
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class Holdfast:
 
         In mode `dev` the schema is brought up to date; in mode `serve` a schema that does not fit is refused.
         """
+        from holdfast.store import migrate  # brings Alembic, which `import holdfast` can do without
+
         if self.settings.mode == "dev":
             await migrate.upgrade(self.settings.database)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,11 +109,4 @@ def _told(context: MemoryContext, key: str) -> Any:
     return entry.kind, entry.status, payload
 
 
-@contextmanager
-def unchanged(*values: list[Any]) -> Iterator[None]:
-    before = [list(value) for value in values]
-    yield
-    assert [list(value) for value in values] == before
-
-
-__all__ = ["Log", "Thread", "answer", "asked", "prompts", "resumes_from_every_prefix", "scripted", "sent", "unchanged"]
+__all__ = ["Log", "Thread", "answer", "asked", "prompts", "resumes_from_every_prefix", "scripted", "sent"]

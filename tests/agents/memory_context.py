@@ -396,10 +396,15 @@ class MemoryContext:
 
 async def run(agent: base.Agent, context: MemoryContext, input: Any) -> bytes:
     """Run an agent; its output as JSON. `input` is a value, or bytes that `accept` returned."""
+    return context.output(await outcome(agent, context, input))
+
+
+async def outcome(agent: base.Agent, context: MemoryContext, input: Any) -> base.Output:
+    """The same, as the agent says it."""
     payload = input if isinstance(input, bytes) else agent.accept(input)
     context.begin(agent, payload)
     with context.scope(""):
-        return context.output(await agent.run(context, payload))
+        return await agent.run(context, payload)
 
 
 def _next_key(scope: Scope, name: str) -> str:
@@ -407,4 +412,4 @@ def _next_key(scope: Scope, name: str) -> str:
     return key_of(scope.path, name, number)
 
 
-__all__ = ["MemoryContext", "Step", "Thread", "run"]
+__all__ = ["MemoryContext", "Step", "Thread", "outcome", "run"]

@@ -125,6 +125,13 @@ async def test_hand_offs_have_a_limit_beyond_which_the_model_is_refused() -> Non
     assert [decode(s.entry.error)["code"] for s in refused] == ["handoff_refused"] * 3
 
 
+async def test_each_agent_has_its_own_retries() -> None:
+    wrong = Call("nobody")
+    b = Agent("b", model=scripted("", "", "", wrong, wrong, "Done."), tool_retries=2)
+    a = Agent("a", model=scripted(wrong, wrong, Call("transfer_to_b")), handoffs=[b], tool_retries=2)
+    assert await answer(a) == "Done."
+
+
 async def test_a_hand_off_may_be_named_by_id_and_must_be_a_native_agent() -> None:
     @workflow("flow")
     async def flow(ctx: Any) -> None: ...

@@ -20,7 +20,7 @@ from holdfast.domain.errors import ModelFault, OutputInvalid, StepFailed
 from holdfast.domain.threads import Role
 from holdfast.testing.scripted import Call, Output
 from tests.agents.doubles import answer, asked, prompts, scripted
-from tests.agents.memory_context import MemoryContext, Thread, run
+from tests.agents.memory_context import MemoryContext, Thread, outcome, run
 
 
 class Answer(BaseModel):
@@ -84,8 +84,7 @@ async def test_any_type_can_be_an_output(output_type: Any, said: Any, expected: 
 async def test_structured_output_is_stored_once_and_typed_when_decoded() -> None:
     agent = Agent("a", model=scripted(Output({"city": "Rome", "degrees": "21.5"})), output_type=Answer)
     context = MemoryContext()
-    context.begin(agent, b'"hi"')
-    output = await agent.run(context, b'"hi"')
+    output = await outcome(agent, context, "hi")
     assert output == base.Output(payload=b'{"city":"Rome","degrees":"21.5"}')
     assert agent.decode_output(output.payload or b"") == Answer(city="Rome", degrees=Decimal("21.5"))
     assert context.keys == ["model#1"]
@@ -197,8 +196,7 @@ async def test_validators_may_change_the_output_or_ask_for_another() -> None:
 async def test_a_validator_of_text_that_leaves_it_alone_costs_no_second_copy() -> None:
     agent = Agent("a", model=scripted("Hello."), output_validators=[lambda value: value])
     context = MemoryContext()
-    context.begin(agent, b'"hi"')
-    assert await agent.run(context, b'"hi"') == base.Output(message_key="model#1")
+    assert await outcome(agent, context, "hi") == base.Output(message_key="model#1")
     assert context.result("validate#1") == {"same": True}
 
 

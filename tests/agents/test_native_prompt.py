@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_ai.messages import ModelResponse
 from pydantic_core import from_json
 
 from holdfast.agents.native import Agent, prompt
@@ -104,6 +105,18 @@ def test_segments_cover_exactly_the_positions_that_were_added(positions: list[in
     covered = [n for s in from_json(segments) for n in range(s["messages"][0], s["messages"][1] + 1)]
     assert covered == positions
     assert len(from_json(segments)) == sum(1 for p in positions if p - 1 not in positions)
+
+
+def test_a_request_that_was_sent_is_not_changed_by_what_follows() -> None:
+    """Providers want one message a turn, so a retry prompt joins the request before it: a new one, not the sent one."""
+    made = Prompt()
+    made.add(said(1, "question"))
+    (first,) = made.ready()
+    made.add(Said(position=2, role=Role.ASSISTANT, payload=None, response=ModelResponse(parts=[])))
+    made.add(Said(position=3, role=Role.USER, payload=b'{"retry":"again"}', kind="value"))
+    (second,) = made.ready()
+    assert (len(first.parts), len(second.parts)) == (1, 2)
+    assert made.segments()[0] == b'[{"messages":[1,3]}]'
 
 
 def test_the_output_text_of_a_stored_answer() -> None:

@@ -30,14 +30,13 @@ from holdfast.domain.journal import StepKind, StepStatus
 from holdfast.domain.threads import Role
 from holdfast.testing.scripted import Call, Fail, ScriptedModel, Think
 from tests.agents.doubles import answer, asked, prompts, scripted, sent
-from tests.agents.memory_context import MemoryContext, Thread, run
+from tests.agents.memory_context import MemoryContext, Thread, outcome, run
 
 
 async def test_a_text_run_is_one_model_step_and_its_output_refers_to_the_message() -> None:
     agent = Agent("a", model=scripted("Hello."), instructions="Be kind.")
     context = MemoryContext()
-    context.begin(agent, agent.accept("hi"))
-    assert await agent.run(context, b'"hi"') == base.Output(message_key="model#1")
+    assert await outcome(agent, context, "hi") == base.Output(message_key="model#1")
     assert context.keys == ["model#1"]
     assert [m.role for m in context.thread.messages] == [Role.USER, Role.ASSISTANT]
     assert text_of(context.thread.messages[1].payload) == "Hello."

@@ -59,7 +59,8 @@ async def test_a_workflow_is_an_agent_and_still_the_function() -> None:
     assert shown["input_schema"]["required"] == ["city"]
     assert set(shown["output_schema"]["properties"]) == {"city", "on"}
     context = MemoryContext()
-    assert await report(context, Ask(city="x")) == Report("xx", date(2030, 1, 2))
+    with context.scope(""):
+        assert await report(context, Ask(city="x")) == Report("xx", date(2030, 1, 2))
     assert Registry([report]).get("report") is report
     await agent.warm_up()
     await agent.close()

@@ -171,8 +171,9 @@ MOVES = st.one_of(
 
 
 def drive(moves: list[tuple[str, Any]]) -> Drive:
+    driven = Drive()
+
     async def run() -> Drive:
-        driven = Drive()
         for move, argument in moves:
             match move:
                 case "append" | "poison":
@@ -190,26 +191,10 @@ def drive(moves: list[tuple[str, Any]]) -> Drive:
         driven.check()
         return driven
 
-    original = writer_module.journal.append
-    lanes: list[Lane] = []
-
-    async def journal_append(tx: Any, ops: Any, lease_ms: int) -> list[Appended]:
-        return await lanes[-1].journal_append(tx, ops, lease_ms)
-
-    class Noted(Lane):
-        def __init__(self) -> None:
-            super().__init__()
-            lanes.append(self)
-
-    globals()["Lane"], plain = Noted, Lane
-    writer_module.journal.append = journal_append
-    retry, writer_module.RETRY_MS = writer_module.RETRY_MS, 0
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_module.journal, "append", driven.lane.journal_append)
+        patch.setattr(writer_module, "RETRY_MS", 0)
         return asyncio.run(run())
-    finally:
-        writer_module.journal.append = original
-        writer_module.RETRY_MS = retry
-        globals()["Lane"] = plain
 
 
 @settings(max_examples=600)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from pydantic_ai.exceptions import ToolFailed
 
@@ -126,8 +126,8 @@ class MCPTools:
             return self._connection
 
     def _tool(self, found: Any) -> Tool[..., Any]:
-        plain = found.model_dump(by_alias=True)
-        hints = plain.get("annotations") or {}
+        plain: dict[str, Any] = found.model_dump(by_alias=True)
+        hints: dict[str, Any] = plain.get("annotations") or {}
         effect: Literal["read"] | None = "read" if hints.get("readOnlyHint") is True else None
         name = tool_name(f"{self._prefix}{found.name}")
         schema: dict[str, Any] = {"type": "object", **plain["inputSchema"]}
@@ -182,7 +182,7 @@ def _toolset_of(server: Any, options: dict[str, Any]) -> Any:
     except ImportError as exc:
         raise DefinitionError('MCP servers need the extra "mcp": pip install "holdfast[mcp]"') from exc
     if isinstance(server, MCPToolset):
-        return server
+        return cast(Any, server)
     if isinstance(server, str) and "://" not in server:
         server = Path(server)
     made: Any = MCPToolset

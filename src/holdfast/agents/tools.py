@@ -21,7 +21,6 @@ from pydantic_ai import Tool as _SchemaTool
 from pydantic_core import from_json
 
 from holdfast.agents import base
-from holdfast.agents.fingerprint import source_of
 from holdfast.domain import limits
 from holdfast.domain.agents import EffectClass
 from holdfast.domain.encoding import encode
@@ -316,11 +315,6 @@ def as_tool(value: Any) -> Tool[..., Any]:
     if callable(value):
         return tool(cast("Callable[..., Any]", value))
     raise DefinitionError(f"A tool is made by @tool or Tool(…), or is a function; {value!r} is neither.")
-
-
-def source_identity(tool: Tool[..., Any]) -> str:
-    """The text of a tool's function, for those who want changes of the source to count."""
-    return source_of(tool.spec.fn)
 
 
 # --- schema of a function --------------------------------------------------------------------------------------------

@@ -98,10 +98,14 @@ class PostgresRelay:
 
     async def _send(self) -> None:
         connection: Any = None
+        sent_at = 0.0
         try:
             while True:
                 await self._waiting.wait()
-                await asyncio.sleep(limits.NOTIFY_COALESCE_MS / 1000)
+                since_ms = self._determinism.monotonic_ms() - sent_at
+                if since_ms < limits.NOTIFY_COALESCE_MS:  # the first hint goes out at once, those behind it together
+                    await asyncio.sleep((limits.NOTIFY_COALESCE_MS - since_ms) / 1000)
+                sent_at = self._determinism.monotonic_ms()
                 self._waiting.clear()
                 hints, self._pending = list(self._pending), {}
                 try:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json, to_json
 
 from holdfast.domain.errors import NotEncodable
 from holdfast.domain.limits import PAYLOAD_BYTES_MAX
@@ -74,6 +75,8 @@ def canonical(value: Any) -> bytes:
 
 def digest(value: Any) -> bytes:
     """16 bytes that stand for a value; equal values have equal digests in every process."""
+    if not value and isinstance(value, list):
+        return _DIGEST_OF_NOTHING
     return hashlib.sha256(canonical(value)).digest()[:DIGEST_BYTES]
 
 
@@ -85,4 +88,26 @@ def _ordered(value: Any) -> Any:
         return [_ordered(v) for v in cast("list[Any]", value)]
     if isinstance(value, Mapping):
         return {k: _ordered(v) for k, v in cast("Mapping[Any, Any]", value).items()}
-    return value
+    parts = _fields(value)
+    return _ordered(parts) if _holds_a_set(parts) else value
+
+
+def _fields(value: Any) -> Any:
+    """What a model or a dataclass is made of, sets still as sets; None for anything else."""
+    serializer = getattr(cast(Any, type(value)), "__pydantic_serializer__", None)
+    if isinstance(serializer, SchemaSerializer):
+        return serializer.to_python(value, by_alias=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    return None
+
+
+def _holds_a_set(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_a_set(v) for v in cast("list[Any]", value))
+    if isinstance(value, Mapping):
+        return any(_holds_a_set(v) for v in cast("Mapping[Any, Any]", value).values())
+    return isinstance(value, (set, frozenset)) or (value is not None and _holds_a_set(_fields(value)))
+
+
+_DIGEST_OF_NOTHING = hashlib.sha256(b"[]").digest()[:DIGEST_BYTES]

@@ -217,7 +217,7 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         if entry.type is EntryType.RUN_RETRIED:
-            self._void([key for key, _ in decode(entry.payload)["voided"]])
+            self._void(decode(entry.payload)["voided"])
         elif entry.key is not None:
             if entry.phase is Phase.OPENING:
                 self.openings[entry.key] = entry
@@ -226,13 +226,12 @@ class Journal:
                 self.results[entry.key] = entry
                 self.steps += 1
 
-    def _void(self, keys: list[str]) -> None:
-        """A voided result counts as absent, and the step's attempt rises."""
-        for key in keys:
-            entry = self.results.pop(key, None)
-            opening = self.openings.pop(key, None)
-            last = max((e.attempt or 1) for e in (entry, opening) if e) if (entry or opening) else 1
-            self.attempts[key] = last + 1
+    def _void(self, voided: Iterable[tuple[str, int]]) -> None:
+        """A voided result counts as absent, and the step's attempt rises above every attempt there was."""
+        for key, attempt in voided:
+            gone = (self.results.pop(key, None), self.openings.pop(key, None))
+            last = max([attempt, *((e.attempt or 1) for e in gone if e)])
+            self.attempts[key] = max(self.attempt(key), last + 1)
 
     def attempt(self, key: str) -> int:
         """The attempt that the next result of this step is, from 1."""

@@ -70,7 +70,7 @@ def _timeout_ms(call: Call) -> int | None:
 
 
 def _code_body(ctx: base.RunContext, call: Call) -> Body:
-    is_async = inspect.iscoroutinefunction(call.fn) or inspect.iscoroutinefunction(getattr(call.fn, "__call__", None))
+    is_async = _is_async(call.fn)
 
     async def body(attempt: base.Attempt) -> Outcome:
         if is_async:
@@ -82,6 +82,20 @@ def _code_body(ctx: base.RunContext, call: Call) -> Body:
         return _outcome(call, value)
 
     return body
+
+
+def _is_async(function: Any) -> bool:
+    try:
+        return _is_async_cached(function)
+    except TypeError:  # a callable object that cannot be hashed
+        return inspect.iscoroutinefunction(type(function).__call__)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _is_async_cached(function: Any) -> bool:
+    if inspect.isroutine(function) or isinstance(function, functools.partial):
+        return inspect.iscoroutinefunction(function)
+    return inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _tool_body(ctx: base.RunContext, call: Call) -> Body:
@@ -138,7 +152,7 @@ def _declared(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
 @functools.lru_cache(maxsize=1_024)
 def _declared_cached(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
     """The return annotation's validator, if there is an annotation that says something."""
-    target = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
+    target = function if inspect.isroutine(function) else type(function).__call__
     try:
         returns = get_type_hints(target, include_extras=True).get("return", Any)
     except (NameError, TypeError, AttributeError):

@@ -32,10 +32,10 @@ class Supervisor:
         self.writer = JournalWriter(
             house.database, self._appended, lease_ms=house.lease_ms, determinism=house.determinism
         )
-        versions = {id: agent.version for id, agent in house.agents.items()}
-        self.worker = Worker(house, self.writer, self.worker_id, slots=slots, deps=deps, versions=versions)
+        self.worker = Worker(house, self.writer, self.worker_id, slots=slots, deps=deps)
         self.recovery = Recovery(house, self.worker)
         self._drain_ms = drain_ms
+        self._slots = slots
         self._leases: LeaseKeeper | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -53,6 +53,8 @@ class Supervisor:
         house = self.house
         for agent in house.agents.values():
             await agent.warm_up()
+        if self._slots > 0:  # an API process claims nothing; what remote tools an agent has is known by now
+            self.worker.versions = {id: agent.version for id, agent in house.agents.items()}
         await house.database.write(None, self._register)
         house.database.hold(self.worker_id)
         await claiming.requeue_dead(house, self.worker_id)

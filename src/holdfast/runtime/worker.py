@@ -36,11 +36,10 @@ class Worker:
         *,
         slots: int,
         deps: Any,
-        versions: Mapping[str, str],
     ) -> None:
         self.id = id
         self.house = house
-        self.versions = versions
+        self.versions: Mapping[str, str] = {}
         self.blocking = Blocking()
         self.executors: dict[bytes, Executor] = {}
         self.slots = Slots(slots, self.wake)

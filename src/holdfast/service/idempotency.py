@@ -38,7 +38,7 @@ async def once(tx: Tx, tenant_id: TenantId, key: Key | None, status: int, resour
     """
     if key is None:
         return None
-    stored = idempotency.IdempotencyKey(key.principal_id, key.route, key.key, key.body_digest)
+    stored = _stored(key)
     done = await idempotency.find(tx, tenant_id, stored)
     if done is None:
         if await idempotency.claim(tx, tenant_id, stored, status, resource):
@@ -48,3 +48,13 @@ async def once(tx: Tx, tenant_id: TenantId, key: Key | None, status: int, resour
     if done.body_digest != key.body_digest:
         raise Conflict("This Idempotency-Key was used with another body.", code="idempotency_conflict")
     return Replay(done.status, done.resource)
+
+
+async def answered(tx: Tx, tenant_id: TenantId, key: Key | None, status: int) -> None:
+    """Note the status code that the request answers with, where it was not known when the key was claimed."""
+    if key is not None:
+        await idempotency.answered(tx, tenant_id, _stored(key), status)
+
+
+def _stored(key: Key) -> idempotency.IdempotencyKey:
+    return idempotency.IdempotencyKey(key.principal_id, key.route, key.key, key.body_digest)

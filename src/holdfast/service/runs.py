@@ -17,7 +17,7 @@ from holdfast.domain.messages import response_text
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
-from holdfast.service.idempotency import Key, Replay, once
+from holdfast.service.idempotency import Key, Replay, answered, once
 from holdfast.store import agents as agent_rows
 from holdfast.store import claims, entries, heads, messages, runs, threads
 from holdfast.store.base import Rejected, Tx, TxBody
@@ -457,12 +457,12 @@ async def page(house: House, principal: Principal, wanted: RunFilter) -> list[Ru
 
 
 async def steps(house: House, principal: Principal, run_id: RunId, after: int, limit: int) -> tuple[Run, list[Entry]]:
-    """Steps of a run behind `seq = after`, oldest first; ones that a retry voided have the status `voided`."""
+    """Steps of a run behind `seq = after`, oldest first, without payloads; ones that a retry voided are `voided`."""
     access.demand(principal, Scope.RUNS_READ)
 
     async def body(tx: Tx) -> tuple[Run, list[Entry]]:
         run = await _demand(tx, principal.tenant_id, run_id)
-        found = await entries.steps(tx, principal.tenant_id, run_id, after, limit)
+        found = await entries.bare_steps(tx, principal.tenant_id, run_id, after, limit)
         return run, await _with_voids(tx, run, found)
 
     return await house.database.read(principal.tenant_id, body)
@@ -566,10 +566,21 @@ async def _behind_a_waiting_run(house: House, view: RunView) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CancelOutcome:
-    """`already`: the run was cancelled before this request."""
+    """`already`: the run was cancelled before this request. `status` is the code of the first request with the key."""
 
     view: RunView
     already: bool
+    replayed: bool = False
+    status: int = 202
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A run that is queued again; `replayed` when an earlier request with the same key had done it."""
+
+    view: RunView
+    replayed: bool = False
+    status: int = 202
 
 
 async def cancel(
@@ -583,42 +594,53 @@ async def cancel(
     tenant_id = principal.tenant_id
     stopped = cancelling.Stopped()
 
-    async def body(tx: Tx) -> bool:
+    async def body(tx: Tx) -> Replay | int:
         nonlocal stopped
         stopped = cancelling.Stopped()
         run = await _demand(tx, tenant_id, run_id)
-        if await once(tx, tenant_id, key, 202, run_id) is not None:
-            return run.status is RunStatus.CANCELLED
+        replay = await once(tx, tenant_id, key, 202, run_id)
+        if replay is not None:
+            return replay
         stopped = await cancelling.stop(tx, tenant_id, run_id, run.thread_id, reason=reason)
         run = await _demand(tx, tenant_id, run_id)
-        if run.status is RunStatus.CANCELLED:
-            return not stopped.ended
-        if run.status.ended:
+        if run.status is RunStatus.CANCELLED and not stopped.ended:
+            await answered(tx, tenant_id, key, 200)
+            return 200
+        if run.status.ended and run.status is not RunStatus.CANCELLED:
             raise Conflict(f"The run has {run.status.value} already.", code="run_ended", status=run.status.value)
-        return False
+        return 202
 
-    already = await house.database.write(tenant_id, body)
+    result = await house.database.write(tenant_id, body)
     cancelling.announce(house, stopped.ended, stopped.bells)
-    return CancelOutcome(await get(house, principal, run_id), already)
+    replayed = isinstance(result, Replay)
+    status = result.status if isinstance(result, Replay) else result
+    return CancelOutcome(await get(house, principal, run_id), status == 200, replayed, status)
 
 
 async def retry(
-    house: House, principal: Principal, run_id: RunId, given: RunLimits | None = None, key: Key | None = None
-) -> RunView:
+    house: House,
+    principal: Principal,
+    run_id: RunId,
+    given: RunLimits | None = None,
+    key: Key | None = None,
+    *,
+    deadline: int | None = None,
+) -> Retried:
     """Queue a failed run again: what it recorded stays, the step at which it failed is declared void and runs anew.
 
-    `given` replaces the run's limits. Raises `Conflict`: `not_failed`, or `moved_on` when a later run of the thread,
-    a parent or a successor has built on the failure.
+    `given` replaces the run's limits, and `deadline` (ms UTC) with them its calendar deadline. Raises `Conflict`:
+    `not_failed`, or `moved_on` when a later run of the thread, a parent or a successor has built on the failure.
     """
     access.demand(principal, Scope.RUNS_WRITE)
     tenant_id = principal.tenant_id
     appended: list[tuple[Run, int, NewEntry]] = []
 
-    async def body(tx: Tx) -> None:
+    async def body(tx: Tx) -> Replay | None:
         appended.clear()
         run = await _demand(tx, tenant_id, run_id)
-        if await once(tx, tenant_id, key, 202, run_id) is not None:
-            return
+        replay = await once(tx, tenant_id, key, 202, run_id)
+        if replay is not None:
+            return replay
         await heads.lock_threads(tx, [(tenant_id, run.thread_id)])
         head = await heads.lock(tx, tenant_id, run_id)
         run = await _demand(tx, tenant_id, run_id)
@@ -629,16 +651,18 @@ async def retry(
         await heads.set_cancel(tx, tenant_id, run_id, False)
         await entries.add(tx, tenant_id, run_id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry])
         if given is not None:
-            await runs.set_limits(tx, tenant_id, run_id, limits_json(given), None)
+            await runs.set_limits(tx, tenant_id, run_id, limits_json(given), deadline)
         await runs.requeue(tx, tenant_id, run_id, RunStatus.FAILED, at=tx.now_ms)
         appended.append((run, pos, entry))
+        return None
 
-    await house.database.write(tenant_id, body)
+    replay = await house.database.write(tenant_id, body)
     for run, pos, entry in appended:
         house.hub.entry(run.id, run.thread_id, pos, None, entry)
         house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
         house.hub.work(run.agent)
-    return await get(house, principal, run_id)
+    view = await get(house, principal, run_id)
+    return Retried(view) if replay is None else Retried(view, replayed=True, status=replay.status)
 
 
 async def _demand_retryable(tx: Tx, run: Run) -> None:

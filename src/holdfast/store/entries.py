@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select
+from sqlalchemy import and_, bindparam, func, insert, null, select
 
 from holdfast.domain.encoding import decode
 from holdfast.domain.ids import RunId, TenantId, ThreadId
@@ -99,9 +99,10 @@ async def add(
 
 _WITH_BLOB = schema.entries.outerjoin(schema.blobs, and_(_b.tenant_id == _e.tenant_id, _b.hash == _e.payload_blob))
 _OF_RUN = (_e.tenant_id == bindparam("b_tenant_id"), _e.run_id == bindparam("b_run_id"))
+_PAYLOAD = func.coalesce(_e.payload, _b.data)
 _COLUMNS = (
     _e.pos, _e.type, _e.at, _e.epoch, _e.seq, _e.phase, _e.key, _e.kind, _e.name, _e.attempt, _e.tries, _e.status,
-    _e.digest, func.coalesce(_e.payload, _b.data), _e.error, _e.prompt, _e.usage_requests, _e.usage_input_tokens,
+    _e.digest, _PAYLOAD, _e.error, _e.prompt, _e.usage_requests, _e.usage_input_tokens,
     _e.usage_output_tokens, _e.usage_cost_micros, _e.usage_priced, _e.price_version, _e.started_at, _e.ended_at,
 )  # fmt: skip
 
@@ -145,6 +146,12 @@ _STEPS = (
     .order_by(_e.pos)
     .limit(bindparam("b_limit"))
 )
+_BARE_STEPS = (
+    select(*(null() if c is _PAYLOAD or c is _e.prompt else c for c in _COLUMNS))
+    .where(*_OF_RUN, _e.seq > bindparam("b_after"))
+    .order_by(_e.pos)
+    .limit(bindparam("b_limit"))
+)
 _STEP = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.seq == bindparam("b_seq"))
 _RETRIES = select(_e.payload).where(*_OF_RUN, _e.type == EntryType.RUN_RETRIED.value)
 _AT = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.pos == bindparam("b_pos"))
@@ -164,6 +171,12 @@ async def at(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int) -> Entry | No
 async def steps(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, limit: int) -> list[Entry]:
     """Steps behind `seq = after`, in order."""
     rows = await tx.all(_STEPS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": after, "b_limit": limit})
+    return [_entry(row) for row in rows]
+
+
+async def bare_steps(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, limit: int) -> list[Entry]:
+    """The same without payloads and prompts, which may be large."""
+    rows = await tx.all(_BARE_STEPS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": after, "b_limit": limit})
     return [_entry(row) for row in rows]
 
 
@@ -193,6 +206,21 @@ async def of_key(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> list[i
     """The attempts that a step has recorded, the last one last."""
     rows = await tx.all(_ATTEMPTS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key})
     return [row[0] for row in rows]
+
+
+_LAST_RESULT = (
+    select(*_COLUMNS)
+    .select_from(_WITH_BLOB)
+    .where(*_OF_RUN, _e.key == bindparam("b_key"), _e.phase == Phase.RESULT.value)
+    .order_by(_e.attempt.desc())
+    .limit(1)
+)
+
+
+async def last_result(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> Entry | None:
+    """What a step recorded last, with its payload."""
+    row = await tx.first(_LAST_RESULT, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key})
+    return None if row is None else _entry(row)
 
 
 _UNENDED_TOOL = select(_e.pos).where(*_OF_RUN, _e.type == EntryType.TOOL_STARTED.value).limit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, select, text, update
 
 from holdfast.domain import limits
 from holdfast.domain.ids import PrincipalId, TenantId
@@ -82,6 +82,32 @@ async def claim(tx: Tx, tenant_id: TenantId, key: IdempotencyKey, status: int, r
                 "expired": tx.now_ms - limits.IDEMPOTENCY_KEEP_MS,
             },
         )
+    )
+
+
+_ANSWERED = (
+    update(schema.idempotency_keys)
+    .where(
+        _i.tenant_id == bindparam("b_tenant_id"),
+        _i.principal_id == bindparam("b_principal_id"),
+        _i.route == bindparam("b_route"),
+        _i.key == bindparam("b_key"),
+    )
+    .values(status=bindparam("b_status"))
+)
+
+
+async def answered(tx: Tx, tenant_id: TenantId, key: IdempotencyKey, status: int) -> None:
+    """The request that claimed the key turned out to answer with another status code."""
+    await tx.execute(
+        _ANSWERED,
+        {
+            "b_tenant_id": tenant_id,
+            "b_principal_id": key.principal_id,
+            "b_route": key.route,
+            "b_key": key.key,
+            "b_status": status,
+        },
     )
 
 

@@ -131,3 +131,19 @@ async def positions_of_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run
     """Where the run's entries stand among the thread's messages: `pos` → `position`. Index ix_messages_run."""
     rows = await tx.all(_OF_RUN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
     return {row[0]: row[1] for row in rows}
+
+
+_IDS = select(_m.pos, _m.id, _m.role).where(
+    _m.tenant_id == bindparam("b_tenant_id"),
+    _m.run_id == bindparam("b_run_id"),
+    _m.pos >= bindparam("b_first"),
+    _m.pos <= bindparam("b_last"),
+)
+
+
+async def ids_of_run(
+    tx: Tx, tenant_id: TenantId, run_id: RunId, first: int, last: int
+) -> dict[int, tuple[MessageId, Role]]:
+    """Which of a run's entries from `pos` first to last are messages. Index ix_messages_run."""
+    rows = await tx.all(_IDS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_first": first, "b_last": last})
+    return {row[0]: (row[1], Role(row[2])) for row in rows}

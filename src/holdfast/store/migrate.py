@@ -13,12 +13,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from holdfast.domain.errors import SchemaMismatch, Unavailable
+from holdfast.store.base import Tx
 
 T = TypeVar("T")
 
@@ -38,6 +39,15 @@ def head() -> str:
     found = ScriptDirectory(str(_HERE)).get_current_head()
     assert found is not None
     return found
+
+
+_REVISION = text("SELECT version_num FROM alembic_version")
+
+
+async def revision(tx: Tx) -> str | None:
+    """The revision that the database is at, asked in passing: for probes, while the program runs."""
+    row = await tx.first(_REVISION)
+    return row[0] if row else None
 
 
 def _config(connection: Connection) -> Config:

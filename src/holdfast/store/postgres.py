@@ -182,7 +182,7 @@ class PostgresDatabase:
             try:
                 await self._pool.release(connection)
             except _GONE:
-                connection.terminate()
+                _terminate(connection)
 
     async def _transact(self, connection: Any, tenant_id: TenantId | None, body: TxBody[T]) -> T:
         for attempt in range(1, _RERUNS_MAX + 1):
@@ -222,7 +222,7 @@ class PostgresDatabase:
 
     async def _settle(self, connection: Any, xid: str, cause: BaseException) -> None:
         """Find out what became of a commit whose answer was lost. Returns if it was committed."""
-        connection.terminate()
+        _terminate(connection)
         status = await asyncio.shield(asyncio.ensure_future(self._status_of(xid)))
         if status != "committed" and status != "aborted":
             raise OutcomeUnknown() from cause
@@ -345,6 +345,12 @@ async def _rollback(connection: Any) -> None:
     try:
         await asyncio.shield(_bounded(connection.execute("ROLLBACK")))
     except BaseException:
+        _terminate(connection)
+
+
+def _terminate(connection: Any) -> None:
+    """Throw a connection away. One of the pool's that broke was already taken back by the pool, and says so."""
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 

@@ -67,6 +67,7 @@ _REVOKE = (
     .where(_k.tenant_id == bindparam("b_tenant_id"), _k.id == bindparam("b_id"), _k.revoked_at.is_(None))
     .values(revoked_at=bindparam("b_now"))
 )
+_EVER = select(_k.id).limit(1)
 _ANY_KEY = select(_k.id).where(_k.revoked_at.is_(None)).limit(1)
 
 
@@ -114,3 +115,8 @@ async def revoke_key(tx: Tx, tenant_id: TenantId, key_id: KeyId) -> bool:
 async def any_key(tx: Tx) -> bool:
     """Whether authentication is configured at all."""
     return await tx.first(_ANY_KEY) is not None
+
+
+async def ever_had_key(tx: Tx) -> bool:
+    """Whether somebody ever made an API key: revoking the last one does not open the house again."""
+    return await tx.first(_EVER) is not None

@@ -585,6 +585,19 @@ async def last_of_thread(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Ru
     return row[0] if row else None
 
 
+_BY_ORDINAL = select(_r.id).where(
+    _r.tenant_id == bindparam("b_tenant_id"),
+    _r.thread_id == bindparam("b_thread_id"),
+    _r.ordinal == bindparam("b_ordinal"),
+)
+
+
+async def by_ordinal(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, ordinal: int) -> RunId | None:
+    """The run that started as the `ordinal`-th of its thread. Index ux_runs_thread_rank."""
+    row = await tx.first(_BY_ORDINAL, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_ordinal": ordinal})
+    return row[0] if row else None
+
+
 _COUNTS = select(_r.status, func.count()).where(_r.tenant_id == bindparam("b_tenant_id")).group_by(_r.status)
 _USAGE_NOW = select(
     func.coalesce(func.sum(schema.entries.c.usage_requests), 0),

@@ -125,6 +125,7 @@ class SqliteDatabase:
         self._thread: threading.Thread | None = None
         self._locks: dict[bytes, int] = {}
         self._version: int | None = None
+        self._closed = False
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -136,10 +137,12 @@ class SqliteDatabase:
         self._thread.start()
 
     async def close(self) -> None:
+        self._closed = True
         if self._thread is not None:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+        self._refuse_the_rest()
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._opened:
             connection.close()
@@ -147,6 +150,19 @@ class SqliteDatabase:
         for descriptor in self._locks.values():
             os.close(descriptor)
         self._locks.clear()
+
+    def _refuse_the_rest(self) -> None:
+        """Answer what was queued from another thread at the moment of closing."""
+        late: list[_Item] = []
+        while not self._queue.empty():
+            item = self._queue.get()
+            if item is not None:
+                item.failed, item.result = True, _closing()
+                late.append(item)
+        for item in late:
+            if item.on_failure is not None:
+                item.on_failure()
+        self._report(late)
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -189,12 +205,16 @@ class SqliteDatabase:
         self._enqueue(_Item(None, body, done=done, on_failure=failed))
 
     def _enqueue(self, item: _Item) -> None:
+        if self._closed:
+            raise _closing()
         if self._queue.qsize() >= limits.WRITER_QUEUE_OPS_MAX:
             raise Unavailable("The database's write queue is full; try again later.", code="store_overloaded")
         self._queue.put(item)
 
     async def read(self, tenant_id: TenantId | None, body: TxBody[T]) -> T:
         assert self._loop is not None, "the database is not open"
+        if self._closed:
+            raise _closing()
         return await self._loop.run_in_executor(self._readers, self._read, tenant_id, body)
 
     def _read(self, tenant_id: TenantId | None, body: TxBody[T]) -> T:
@@ -374,6 +394,10 @@ def _resolve(future: Future[Any], result: Any) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _closing() -> Unavailable:
+    return Unavailable("The database is closed; nothing was done.", code="draining")
 
 
 def _translated(exc: BaseException) -> BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.runs import RunStatus
@@ -219,6 +219,22 @@ async def holder(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Holder | N
 
 async def run_ids(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> list[RunId]:
     return [row[0] for row in await tx.all(_RUN_IDS, {"b_tenant_id": tenant_id, "b_id": thread_id})]
+
+
+_FAMILY = text(
+    "WITH RECURSIVE below(id, thread_id, ended_at) AS ("
+    " SELECT id, thread_id, ended_at FROM runs WHERE tenant_id = :tenant_id AND thread_id = :thread_id"
+    " UNION"
+    " SELECT r.id, r.thread_id, r.ended_at FROM runs r JOIN below b ON r.parent_id = b.id"
+    " WHERE r.tenant_id = :tenant_id"
+    ") SELECT thread_id, max(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END) FROM below GROUP BY thread_id"
+)
+
+
+async def family(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> dict[ThreadId, bool]:
+    """The thread and the hidden ones of its runs' children, of any depth: whether a run of it is alive."""
+    rows = await tx.all(_FAMILY, {"tenant_id": tenant_id, "thread_id": thread_id})
+    return {thread_id: False, **{row[0]: bool(row[1]) for row in rows}}
 
 
 async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:

@@ -1,0 +1,78 @@
+"""What can be asked of agents: which there are, what they can do, and switching them off and on.
+
+Workers register what they run in the default tenant, for the whole deployment. A tenant's kill switch is a row of
+its own: another tenant's agents stay on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from holdfast.domain import access, limits
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.agents import AgentRecord
+from holdfast.domain.errors import NotFound
+from holdfast.domain.ids import DEFAULT_TENANT, TenantId
+from holdfast.service.house import House
+from holdfast.store import agents
+from holdfast.store.base import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """A registered agent, and how many live workers can run it."""
+
+    record: AgentRecord
+    workers: int
+
+
+async def page(house: House, principal: Principal, after: str, limit: int) -> list[AgentView]:
+    """A page of agents behind the id `after`, in the order of their ids."""
+    access.demand(principal, Scope.AGENTS_READ)
+
+    async def body(tx: Tx) -> list[AgentView]:
+        found = await agents.page(tx, DEFAULT_TENANT, after, limit)
+        return [await _viewed(tx, principal.tenant_id, record) for record in found]
+
+    return await house.database.read(None, body)
+
+
+async def get(house: House, principal: Principal, agent_id: str) -> AgentView:
+    """An agent; `NotFound` if no worker ever registered one of this id."""
+    access.demand(principal, Scope.AGENTS_READ)
+
+    async def body(tx: Tx) -> AgentView:
+        return await _viewed(tx, principal.tenant_id, await _demand(tx, agent_id))
+
+    return await house.database.read(None, body)
+
+
+async def enable(house: House, principal: Principal, agent_id: str, enabled: bool) -> AgentView:
+    """Switch an agent on or off for the principal's tenant: off, new runs of it are refused. Safe to repeat."""
+    access.demand(principal, Scope.AGENTS_WRITE)
+    tenant_id = principal.tenant_id
+
+    async def body(tx: Tx) -> AgentView:
+        record = await _demand(tx, agent_id)
+        if tenant_id != DEFAULT_TENANT:
+            await agents.register(tx, tenant_id, record.id, record.kind, record.version, record.definition)
+        await agents.set_enabled(tx, tenant_id, agent_id, enabled)
+        return await _viewed(tx, tenant_id, record)
+
+    view = await house.database.write(None, body)
+    house.changed(tenant_id, "agent", agent_id, "enabled" if enabled else "disabled")
+    return view
+
+
+async def _demand(tx: Tx, agent_id: str) -> AgentRecord:
+    record = await agents.get(tx, DEFAULT_TENANT, agent_id)
+    if record is None:
+        raise NotFound(f"There is no agent {agent_id!r}.", code="agent_not_found")
+    return record
+
+
+async def _viewed(tx: Tx, tenant_id: TenantId, record: AgentRecord) -> AgentView:
+    own = await agents.get(tx, tenant_id, record.id)
+    alive = await agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
+    enabled = own is None or own.enabled
+    return AgentView(replace(record, enabled=enabled), sum(record.id in worker.agents for worker in alive))

@@ -1,0 +1,55 @@
+"""The exact prompt of a model step, rebuilt from what the journal refers to: stored messages and blobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.agents.native import prompt as prompts
+from holdfast.domain import access
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.encoding import decode
+from holdfast.domain.errors import NotFound
+from holdfast.domain.ids import RunId
+from holdfast.domain.threads import Message
+from holdfast.service.house import House
+from holdfast.store import blobs, entries, messages, runs
+from holdfast.store.base import Tx
+
+Ranges = dict[tuple[int, int], list[Message]]
+
+
+async def get(house: House, principal: Principal, run_id: RunId, seq: int) -> dict[str, Any]:
+    """`{instructions, messages, tools, output, settings, model}` as the model was asked; JSON values.
+
+    Raises `NotFound`: `run_not_found`, `step_not_found`, or `prompt_not_found` for a step that asked no model.
+    """
+    access.demand(principal, Scope.RUNS_READ)
+    tenant_id = principal.tenant_id
+
+    async def body(tx: Tx) -> tuple[dict[str, Any], Ranges, dict[bytes, bytes]]:
+        run = await runs.get(tx, tenant_id, run_id)
+        if run is None:
+            raise NotFound("There is no run with this id.", code="run_not_found")
+        step = await entries.step(tx, tenant_id, run_id, seq)
+        if step is None:
+            raise NotFound(f"The run has no step {seq}.", code="step_not_found")
+        if step.prompt is None:
+            raise NotFound(f"Step {seq} asked no model.", code="prompt_not_found")
+        record: dict[str, Any] = decode(step.prompt)
+        ranges, hashes = prompts.needs(record)
+        said: Ranges = {}
+        for first, last in ranges:
+            said[first, last] = await messages.page(tx, tenant_id, run.thread_id, first - 1, last - first + 1)
+        return record, said, {hash: await blobs.get(tx, tenant_id, hash) or b"null" for hash in hashes}
+
+    record, said, found = await house.database.read(tenant_id, body)
+    return await asyncio.to_thread(_rebuilt, record, said, found)
+
+
+def _rebuilt(
+    record: dict[str, Any], said: Mapping[tuple[int, int], list[Message]], found: Mapping[bytes, bytes]
+) -> dict[str, Any]:
+    """In a thread: a prompt may be long."""
+    return prompts.rebuild(record, lambda first, last: said[first, last], found.__getitem__)

@@ -1,0 +1,230 @@
+"""What routes are made of: a declared scope each, a body that is really JSON, keys of idempotent POSTs.
+
+A route names its scope with `needs(…)`; a test fails for one that names none. The verbs ask again: the scope of a
+route is what is checked before anything is read, the verb's is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+from fastapi.routing import APIRoute, APIRouter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic_core import from_json, to_json
+from starlette.requests import Request as StarletteRequest
+
+from holdfast.domain import access, ids, limits
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.encoding import digest
+from holdfast.domain.errors import Invalid, NotFound
+from holdfast.domain.ids import RunId, ThreadId
+from holdfast.service.idempotency import Key
+from holdfast.web import gate
+from holdfast.web.problems import Failure, Problem
+
+T = TypeVar("T")
+
+REPLAYED: Final = "Idempotency-Replayed"
+_NUL: Final = b"\\u0000"
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------------
+
+
+class Body(BaseModel):
+    """The base of request bodies: a field that is not known is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JsonRequest(Request):
+    """A request whose body is parsed once, strictly: JSON as RFC 8259 has it, and only text that can be stored."""
+
+    async def json(self) -> Any:
+        raw = await self.body()
+        try:
+            value = from_json(raw, allow_inf_nan=False)
+        except ValueError as exc:
+            if "surrogate" in str(exc):
+                raise Failure(422, "not_encodable", "The body has a lone surrogate; it is not Unicode text.") from None
+            raise Failure(400, "malformed_json", "The body is not JSON.") from None
+        if _NUL in raw and _has_nul(value):
+            raise Failure(422, "not_encodable", "The body has a NUL character in a text.")
+        return value
+
+
+def _has_nul(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if "\x00" in one:
+                return True
+        elif isinstance(one, dict):
+            waiting.extend(one.keys())
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return False
+
+
+class Route(APIRoute):
+    """A route that reads its body as `JsonRequest` does, and refuses other kinds of body."""
+
+    def get_route_handler(self) -> Callable[[StarletteRequest], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def handle(request: StarletteRequest) -> Response:
+            if takes_body and gate.has_body(request.headers) and not gate.is_json(request.headers):
+                raise Failure(415, "unsupported_media_type", "The body has to be application/json.")
+            return await handler(JsonRequest(request.scope, request.receive))
+
+        return handle
+
+
+def router() -> APIRouter:
+    return APIRouter(route_class=Route)
+
+
+# -- scopes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A route's scope, as a dependency: who asks, if they may."""
+
+    scope: Scope
+
+    async def __call__(self, request: Request) -> Principal:
+        principal = gate.principal_of(request.scope)
+        access.demand(principal, self.scope)
+        return principal
+
+
+class Public:
+    """Declares that a route is for everybody."""
+
+    scope = Scope.PUBLIC
+
+    async def __call__(self) -> None:
+        return None
+
+
+def needs(scope: Scope) -> Any:
+    return Depends(Needs(scope))
+
+
+def public() -> Any:
+    return Depends(Public())
+
+
+Reads = Annotated[Principal, needs(Scope.RUNS_READ)]
+Writes = Annotated[Principal, needs(Scope.RUNS_WRITE)]
+
+
+# -- idempotency ----------------------------------------------------------------------------------------------------
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=limits.IDEMPOTENCY_KEY_CHARS_MAX,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        description="Printable ASCII. The same key and body again, within 7 days, answers the same and does nothing.",
+    ),
+]
+
+
+async def key_of(request: Request, principal: Principal, given: str | None) -> Key | None:
+    """The request's idempotency key, in its scope: this principal, this method and path."""
+    if given is None:
+        return None
+    raw = await request.body()
+    body = digest(from_json(raw) if raw else None)
+    return Key(principal.id, f"{request.method} {gate.path_of(request.scope)}", given, body)
+
+
+# -- parameters -----------------------------------------------------------------------------------------------------
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("a NUL character cannot be stored")
+    return value
+
+
+def text_of(chars_max: int) -> Any:
+    """A text parameter that every database can compare with."""
+    return Annotated[str, StringConstraints(min_length=1, max_length=chars_max), AfterValidator(_storable)]
+
+
+def run_id(value: str) -> RunId:
+    try:
+        return RunId(ids.parse(ids.RUN, value))
+    except NotFound:
+        raise NotFound("There is no run with this id.", code="run_not_found") from None
+
+
+def thread_id(value: str) -> ThreadId:
+    try:
+        return ThreadId(ids.parse(ids.THREAD, value))
+    except NotFound:
+        raise NotFound("There is no thread with this id.", code="thread_not_found") from None
+
+
+def filter_id(prefix: str, name: str, value: str | None) -> bytes | None:
+    """An id as a filter: one that cannot be an id is a mistake; one of nothing finds nothing."""
+    if value is None:
+        return None
+    try:
+        return ids.parse(prefix, value)
+    except NotFound:
+        raise Invalid(f"{name} is not an id of the form {prefix}_….", code="invalid_request") from None
+
+
+# -- answers --------------------------------------------------------------------------------------------------------
+
+
+def json_response(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, "application/json")
+
+
+def json_of(value: Any) -> bytes:
+    return to_json(value, inf_nan_mode="strings")
+
+
+def replay_headers(replayed: bool, **more: str) -> dict[str, str]:
+    return {**more, REPLAYED: "true"} if replayed else more
+
+
+_WHEN: Final = {
+    400: "The body is not JSON, or a cursor is not one of this list.",
+    401: "No valid credential.",
+    403: "The credential does not carry the route's scope.",
+    404: "There is no such resource, or it is not yours to see.",
+    409: "The state of the resource does not allow this now, or the Idempotency-Key was used with another body.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    422: "A value does not fit.",
+    503: "Not now (`Retry-After`), or, with code `outcome_unknown`, perhaps done: repeat with the same Idempotency-Key.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route documents; some may happen to any."""
+    return {
+        status: {
+            "description": _WHEN[status],
+            "model": Problem,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({401, 403, 413, 503, *statuses})
+    }
+
+
+__all__ = ["AfterValidator", "BeforeValidator", "WithJsonSchema"]

@@ -1,0 +1,281 @@
+"""What a database holds after a scenario, what must always be true of it, and how it is compared with the oracle's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from holdfast.domain import ids
+from tests import databases
+
+_RUNS = "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank FROM runs"
+_HEADS = "SELECT run_id, epoch, pos, seq, owner, lease_until FROM run_heads"
+_ENTRIES = (
+    "SELECT e.run_id, e.pos, e.type, e.epoch, e.seq, e.phase, e.key, e.kind, e.name, e.attempt, e.status,"
+    " coalesce(e.payload, b.data), e.error FROM entries e"
+    " LEFT JOIN blobs b ON b.tenant_id = e.tenant_id AND b.hash = e.payload_blob ORDER BY e.run_id, e.pos"
+)
+_MESSAGES = "SELECT thread_id, position, run_id, pos, role, void FROM messages ORDER BY thread_id, position"
+_TERMINAL = {"run.succeeded", "run.failed", "run.cancelled"}
+
+
+@dataclass(frozen=True)
+class Step:
+    pos: int
+    type: str
+    epoch: int
+    seq: int | None
+    phase: str | None
+    key: str | None
+    kind: str | None
+    name: str | None
+    attempt: int | None
+    status: str | None
+    payload: Any
+    error: Any
+
+
+@dataclass
+class Found:
+    """A run as its rows say."""
+
+    id: str
+    agent: str
+    status: str
+    thread: bytes
+    error: Any
+    output_pos: int | None
+    ended: bool
+    claimable: bool
+    rank: int
+    head: tuple[int, int, int, Any, Any] = (0, 0, 0, None, None)
+    entries: list[Step] = field(default_factory=list[Step])
+
+    @property
+    def input(self) -> Any:
+        return self.entries[0].payload
+
+    @property
+    def alias(self) -> str:
+        return f"{self.agent}({json.dumps(self.input)})"
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {e.key: e for e in self.entries if e.phase == "result" and e.key is not None}
+
+    def label_of(self, step: Step) -> str:
+        """What the auditor was told when this step executed."""
+        if step.kind == "model":
+            said = self.input if isinstance(self.input, str) else json.dumps(self.input)
+            return f"{self.agent}:{said}:{step.key}"
+        return f"{self.id}:{step.key}"
+
+
+@dataclass
+class State:
+    runs: dict[str, Found]
+    messages: dict[bytes, list[tuple[int, str, int, str, bool]]]
+
+    def of(self, agent: str) -> list[Found]:
+        return sorted((r for r in self.runs.values() if r.agent == agent), key=lambda r: r.rank)
+
+
+def read(url: str) -> State:
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        try:
+            return _state(*(connection.execute(q).fetchall() for q in (_RUNS, _HEADS, _ENTRIES, _MESSAGES)))
+        finally:
+            connection.close()
+    return databases.in_thread(lambda: _read_postgres(url))
+
+
+async def _read_postgres(url: str) -> State:
+    connection = await asyncpg.connect(url)
+    try:
+        found = [await connection.fetch(q) for q in (_RUNS, _HEADS, _ENTRIES, _MESSAGES)]
+        return _state(*([tuple(row) for row in rows] for rows in found))
+    finally:
+        await connection.close()
+
+
+def _state(runs: Any, heads: Any, entries: Any, messages: Any) -> State:
+    found = {
+        row[0]: Found(
+            ids.text(ids.RUN, row[0]), row[1], row[2], row[3], _json(row[5]), row[6], row[7] is not None, row[8] is not None, row[9]
+        )
+        for row in runs
+    }  # fmt: skip
+    for row in heads:
+        found[row[0]].head = row[1:6]
+    for row in entries:
+        found[row[0]].entries.append(Step(*row[1:11], _json(row[11]), _json(row[12])))
+    threads: dict[bytes, list[tuple[int, str, int, str, bool]]] = {}
+    for thread, position, run, pos, role, void in messages:
+        threads.setdefault(thread, []).append((position, ids.text(ids.RUN, run), pos, role, bool(void)))
+    return State({run.id: run for run in found.values()}, threads)
+
+
+def _json(raw: bytes | None) -> Any:
+    return None if raw is None else json.loads(raw)
+
+
+# --- what must always be true ----------------------------------------------------------------------------------------
+
+
+def demand_sound(state: State) -> None:
+    """Whatever happened, at any moment: dense numbers, nothing recorded twice, one line of epochs."""
+    for run in state.runs.values():
+        epoch, pos, seq, owner, lease_until = run.head
+        assert [e.pos for e in run.entries] == list(range(1, pos + 1)), f"{run.alias}: pos has holes"
+        seqs = [e.seq for e in run.entries if e.seq is not None]
+        assert seqs == list(range(1, seq + 1)), f"{run.alias}: seq has holes: {seqs} of {seq}"
+        epochs = [e.epoch for e in run.entries]
+        assert epochs == sorted(epochs) and (not epochs or epochs[-1] <= epoch), f"{run.alias}: epochs {epochs}, {epoch}"
+        twice = [k for k, n in Counter((e.key, e.phase, e.attempt) for e in run.entries if e.key).items() if n > 1]
+        assert not twice, f"{run.alias}: recorded twice: {twice}"
+        assert (owner is not None) == (run.status == "running") == (lease_until is not None), f"{run.alias}: {run}"
+        ends = [e.type for e in run.entries if e.type in _TERMINAL]
+        assert len(ends) == run.ended, f"{run.alias} ended {len(ends)} times"
+    for thread, found in state.messages.items():
+        assert [m[0] for m in found] == list(range(1, len(found) + 1)), f"positions of {thread.hex()} have holes: {found}"
+        for _, run_id, pos, _, _ in found:
+            assert pos <= state.runs[run_id].head[1], "a message without its entry"
+
+
+def demand_quiet(state: State) -> None:
+    """At the end: every run has ended, and every thread is free."""
+    for run in state.runs.values():
+        assert run.ended and not run.claimable, f"{run.alias} is lost: {run.status}"
+        assert run.entries[-1].type in _TERMINAL, f"{run.alias} goes on after its end"
+
+
+def demand_audited(before: State | None, after: State, then: Counter[str], now: Counter[str]) -> None:
+    """Nothing whose entry was committed before the crash ran again after it; what was not ran at most once more."""
+    for run in (before.runs.values() if before else ()):
+        for step in run.steps.values():
+            label = run.label_of(step)
+            assert now[label] == then[label], f"{label} was committed and ran again"
+    for label, count in now.items():
+        assert count <= then[label] + 1, f"{label} ran {count - then[label]} times after the crash"
+    executed = {run.label_of(step) for run in after.runs.values() for step in run.steps.values() if _works(step)}
+    assert executed <= now.keys(), f"recorded without having run: {executed - now.keys()}"
+
+
+def demand_durable(at_crash: State, then: Counter[str]) -> None:
+    """A tool that may change something ran only after its opening, and all that it follows from, were durable."""
+    for run in at_crash.runs.values():
+        opened = {e.key for e in run.entries if e.type == "tool.started"}
+        for label in then:
+            owner, _, key = label.partition(":")
+            if owner != run.id or not _changes(run, key):
+                continue
+            assert key in opened, f"{label} ran before its opening was durable"
+            model, _, place = key.rpartition("/")
+            if place.isdigit():
+                assert model in run.steps, f"{label} ran before {model} was durable"
+
+
+def _changes(run: Found, key: str) -> bool:
+    """Whether the tool at this key changes something: told by its opening, or by the name that the model called."""
+    model, _, place = key.rpartition("/")
+    asked = run.steps.get(model)
+    if place.isdigit() and asked is not None:
+        calls = [p for p in asked.payload["data"]["parts"] if p["part_kind"] == "tool-call"]
+        return calls[int(place)]["tool_name"].startswith("change")
+    return place.startswith("e#") or place.startswith("b#") and run.agent == "lingering"
+
+
+def _works(step: Step) -> bool:
+    """Whether the auditor hears of this step when it executes."""
+    if step.kind == "tool":
+        return step.status == "succeeded" and step.name != "asked"
+    return step.kind in ("model", "code")
+
+
+# --- comparison with the oracle --------------------------------------------------------------------------------------
+
+_RUN_ID = re.compile(r"run_[0-9a-v]{26}")
+_VARIES = {"timestamp", "at", "by", "id", "due_at", "run_id"}
+
+
+def _plain(value: Any) -> Any:
+    """Without what differs from one execution to the next."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if k not in _VARIES}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, str):
+        return _RUN_ID.sub("run_", value)
+    return value
+
+
+def outcome(state: State, *, ordered: bool) -> dict[str, Any]:
+    """What the scenario came to, without ids and times: per run its end, its steps by key, its events, its messages."""
+    found: dict[str, Any] = {}
+    for run in state.runs.values():
+        last = run.entries[-1]
+        messages = [
+            (role, _plain(run.entries[pos - 1].payload), void)
+            for _, owner, pos, role, void in state.messages[run.thread]
+            if owner == run.id
+        ]
+        assert run.alias not in found, f"two runs are {run.alias}"
+        found[run.alias] = {
+            "status": run.status,
+            "end": _plain(last.payload),
+            "steps": {key: _told(step) for key, step in run.steps.items()},
+            "events": [_plain(e.payload) for e in run.entries if e.type == "custom"],
+            "messages": messages if ordered else sorted(messages, key=repr),
+        }
+    return found
+
+
+def _told(step: Step) -> Any:
+    payload = None if step.kind == "value" else _plain(step.payload)
+    return (step.kind, step.name, step.status, step.attempt, payload, _plain(step.error))
+
+
+def demand_same(state: State, oracle: dict[str, Any], *, ordered: bool, cancellable: Iterable[str]) -> None:
+    """Every run came to what the oracle's did; one that may be cancelled did a part of it."""
+    got = outcome(state, ordered=ordered)
+    assert got.keys() == oracle.keys()
+    for alias, mine in got.items():
+        theirs = oracle[alias]
+        if mine["status"] == "cancelled" and alias in set(cancellable):
+            assert mine["steps"].items() <= theirs["steps"].items()
+            assert mine["messages"] == theirs["messages"][: len(mine["messages"])]
+        else:
+            assert mine == theirs
+    demand_values(state)
+
+
+def demand_values(state: State) -> None:
+    """Recorded values are what the run went on with, on whichever side of the crash it read them."""
+    for run in state.of("flow"):
+        said = run.entries[-1].payload["output"]
+        assert run.steps["random#1"].payload == said["by"]
+        assert run.steps["uuid#1"].payload == said["id"].replace("-", "") or _same_uuid(run.steps["uuid#1"].payload, said)
+
+
+def _same_uuid(recorded: str, said: dict[str, Any]) -> bool:
+    from uuid import UUID
+
+    return str(UUID(hex=recorded, version=4)) == said["id"]
+
+
+def audited(directory: Path) -> Counter[str]:
+    path = directory / "audit"
+    return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+
+
+__all__ = ["State", "asyncio", "audited", "demand_same", "demand_sound", "outcome", "read"]

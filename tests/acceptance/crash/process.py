@@ -1,0 +1,155 @@
+"""One process of the crash matrix: it opens the database, drives a scenario or recovers one, and reports as JSON.
+
+`run` is killed somewhere on its way. `recover` first lets every run end by itself, without any call, and only then
+repeats, with their idempotency keys, the requests whose answers the client had not got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from holdfast import Holdfast, Settings
+from holdfast.bus.base import Hub
+from holdfast.domain import ids, limits
+from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain.encoding import digest
+from holdfast.domain.errors import Conflict
+from holdfast.domain.ids import RunId
+from holdfast.domain.runs import OnBusy
+from holdfast.service import runs
+from holdfast.service.idempotency import Key
+from holdfast.store import schema
+from holdfast.store.base import CommitPoint
+from holdfast.testing.crash import CrashPoint
+from tests.acceptance.crash.scenarios import AGENTS, SCENARIOS, Client, Drive, auditor, signals
+
+ENDS_WITHIN_S = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """`strike`: the number of the write at which the process dies; none: it lives, and counts."""
+
+    url: str
+    directory: str
+    scenario: str
+    mode: str = "run"  # or "recover", or "oracle"
+    strike: int | None = None
+    when: CommitPoint = "before_commit"
+    lease_ms: int = 15_000
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Http(Client):
+    """A client whose answers are noted in a file: what is in there was promised."""
+
+    def __init__(self, hf: Holdfast, directory: Path, *, waits: bool) -> None:
+        self._house = hf.house
+        self._acks = directory / "acks"
+        self._runs: dict[str, RunId] = {}
+        self._waits = waits
+
+    def acked(self) -> dict[str, str]:
+        return json.loads(self._acks.read_text()) if self._acks.exists() else {}
+
+    def _ack(self, name: str, run_id: RunId) -> None:
+        new = self._acks.with_suffix(".new")
+        new.write_text(json.dumps({**self.acked(), name: ids.text(ids.RUN, run_id)}))
+        os.replace(new, self._acks)
+
+    def _key(self, name: str) -> Key:
+        return Key(LOCAL_PRINCIPAL.id, "crash", name, digest(name))
+
+    async def start(
+        self, name: str, agent: str, input: Any = None, *, thread: str | None = None, on_busy: OnBusy = OnBusy.ENQUEUE
+    ) -> None:
+        ask = runs.StartRun(
+            agent=agent, input=input, thread_external_id=thread, thread_create=thread is not None, on_busy=on_busy
+        )
+        started = await runs.start(self._house, LOCAL_PRINCIPAL, ask, self._key(name))
+        self._runs[name] = started.view.run.id
+        self._ack(name, started.view.run.id)
+
+    async def cancel(self, name: str, run: str) -> None:
+        try:
+            await runs.cancel(self._house, LOCAL_PRINCIPAL, self._runs[run], "enough", self._key(name))
+        except Conflict as exc:
+            assert exc.code == "run_ended", exc
+            return
+        self._ack(name, self._runs[run])
+
+    async def until(self, signal: str, run: str) -> None:
+        if self._waits:
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await signals.of(signal).wait()
+
+
+async def all_ended(hf: Holdfast) -> None:
+    """Wait until no run is left that has not ended."""
+    alive = select(schema.runs.c.id).where(schema.runs.c.ended_at.is_(None))
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        while rows := await hf.house.database.read(None, lambda tx: tx.all(alive)):
+            view = await runs.get(hf.house, LOCAL_PRINCIPAL, RunId(rows[0][0]))
+            await runs.wait(hf.house, LOCAL_PRINCIPAL, view, 1)
+            await asyncio.sleep(0.005)
+
+
+async def nudging(hf: Holdfast, lease_ms: int) -> None:
+    """Look for lapsed leases as soon as there can be one, not at the next round."""
+    await asyncio.sleep(lease_ms * 1.1 / 1000)
+    while True:
+        hf.supervisor.recovery.nudge()
+        await asyncio.sleep(0.03)
+
+
+def performing(job: Job, oracle: bool) -> Drive:
+    scenario = SCENARIOS[job.scenario]
+    return (scenario.oracle or scenario.drive) if oracle else scenario.drive
+
+
+async def perform(job: Job) -> dict[str, Any]:
+    for name, value in SCENARIOS[job.scenario].limits.items():
+        setattr(limits, name, value)
+    directory = Path(job.directory)
+    auditor.open(str(directory / "audit"))
+    faults = CrashPoint(job.strike, job.when)
+    hf = Holdfast(
+        AGENTS,
+        settings=Settings(database=job.url, mode="serve", freeze_gc=False, worker_slots=8),  # pyright: ignore
+        faults=faults,
+    )
+    house = hf.house
+    house.lease_ms = job.lease_ms
+    if house.database.dialect == "sqlite":
+        house.hub = Hub(None)  # one process: the poll of the file would only add writes to count
+    faults.arm()
+    async with hf.running():
+        client = Http(hf, directory, waits=job.mode != "recover")
+        nudges = asyncio.create_task(nudging(hf, job.lease_ms)) if house.database.dialect == "postgresql" else None
+        if job.mode == "recover":
+            await all_ended(hf)
+        else:
+            faults.arm()  # the writes of the start-up itself are not the scenario's
+        await performing(job, job.mode == "oracle")(client)
+        await all_ended(hf)
+        writes = faults.writes
+        faults.disarm()
+        if nudges is not None:
+            nudges.cancel()
+    return {"writes": writes}
+
+
+def main(job: Job) -> dict[str, Any]:
+    return asyncio.run(perform(job))
+
+
+__all__ = ["Job", "main"]

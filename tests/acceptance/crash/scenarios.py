@@ -1,0 +1,312 @@
+"""What the crash matrix runs: small agents that tell an auditor, outside the database, whenever they execute.
+
+An execution is a line in a file, written with O_APPEND and synced before the work begins: whatever is killed when,
+the file holds at least what happened. Lines name the run and the step's key, so that they can be held against the
+journal. Agents are built once, at import: the fork server hands them to every process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from holdfast import Agent, Context, Retry, ToolContext, tool, workflow
+from holdfast.domain.errors import ChildFailed, StepFailed
+from holdfast.domain.runs import OnBusy
+from holdfast.testing import Call, Output, ScriptedModel, last_user_text
+
+# --- the auditor -----------------------------------------------------------------------------------------------------
+
+
+class Auditor:
+    """Set up in each process by `open`; until then nothing may execute."""
+
+    descriptor = -1
+
+    def open(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+
+    def executed(self, label: str) -> None:
+        os.write(self.descriptor, f"{label}\n".encode())
+        os.fsync(self.descriptor)
+
+
+auditor = Auditor()
+
+
+class Signals:
+    """Events of this process by name: a tool tells that it began, a client waits for that."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+
+    def of(self, name: str) -> asyncio.Event:
+        return self._events.setdefault(name, asyncio.Event())
+
+
+signals = Signals()
+
+
+def model(agent: str, *replies: Any) -> ScriptedModel:
+    """A model that says these one after the other in each turn, and tells the auditor when it is asked."""
+
+    def reply(messages: Any, info: Any) -> Any:
+        auditor.executed(f"{agent}:{last_user_text(messages)}:model#{info.position + 1}")
+        return replies[info.position]
+
+    return ScriptedModel(reply)
+
+
+def work(run: str, key: str, value: Any) -> Any:
+    auditor.executed(f"{run}:{key}")
+    return value
+
+
+def refuse(run: str, key: str) -> None:
+    auditor.executed(f"{run}:{key}")
+    raise ValueError("no")
+
+
+@tool(effect="read")
+async def look(ctx: ToolContext, what: str) -> str:
+    """Look something up."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    return f"{what} found"
+
+
+@tool
+async def change(ctx: ToolContext, what: str) -> str:
+    """Change something."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    return f"{what} changed"
+
+
+@tool
+def change_in_thread(ctx: ToolContext, what: str) -> str:
+    """Change something, blocking."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    return f"{what} changed"
+
+
+@tool
+async def linger(ctx: ToolContext, what: str) -> str:
+    """Change something, slowly, and say when it has begun."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    signals.of("lingering").set()
+    await asyncio.sleep(0.1)
+    return f"{what} changed"
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+chat = Agent("chat", model=model("chat", "hello"))
+streaming = Agent("streaming", model=model("streaming", [Call("look", {"what": "a"})], "hello there"), tools=[look], stream=True)
+
+sequential = Agent(
+    "sequential",
+    model=model(
+        "sequential",
+        Call("look", {"what": "a"}),
+        Call("change", {"what": "b"}),
+        Call("change_in_thread", {"what": "c"}),
+        Call("look", {"what": "d"}),
+        "done",
+    ),
+    tools=[look, change, change_in_thread],
+)
+parallel = Agent(
+    "parallel",
+    model=model(
+        "parallel",
+        [Call(name, {"what": what}) for name, what in (("look", "a"), ("change", "b"), ("look", "c"), ("change", "d"))],
+        [Call("change", {"what": "e"}), Call("nothing", {}), Call("look", {"wrong": 1})],
+        "done",
+    ),
+    tools=[look, change],
+)
+
+
+class Plan(BaseModel):
+    days: int
+
+
+structured = Agent(
+    "structured",
+    model=model("structured", Output({"days": "many"}), [Call("look", {"what": "a"})], Output({"days": 3})),
+    tools=[look],
+    output_type=Plan,
+)
+
+refunds = Agent("refunds", model=model("handing", None, Call("change", {"what": "b"}), "refunded"), tools=[change])
+handing = Agent("handing", model=model("handing", Call("transfer_to_refunds")), handoffs=[refunds])
+
+asked = Agent("asked", model=model("asked", Call("change", {"what": "a"}), "advice"), tools=[change])
+asking = Agent(
+    "asking",
+    model=model("asking", [Call("asked", {"input": "help"}), Call("look", {"what": "x"})], "done"),
+    tools=[asked.as_tool(), look],
+)
+
+
+@workflow("flow")
+async def flow(ctx: Context, n: int) -> dict[str, Any]:
+    me = ctx.info.run_id
+    a = await ctx.step("a", work, me, "a#1", n)
+    at, by, id = await ctx.now(), await ctx.random(), await ctx.uuid()
+    b, (c, d) = await ctx.gather(
+        ctx.step("b", work, me, "g#1.0/b#1", a + 1),
+        ctx.gather(ctx.step("c", work, me, "g#1.1/g#1.0/c#1", a + 2), ctx.step("d", work, me, "g#1.1/g#1.1/d#1", a + 3)),
+    )
+    await ctx.emit("halfway", {"b": b})
+    try:
+        await ctx.step("bad", refuse, me, "bad#1", retry=Retry(attempts=1))
+    except StepFailed as exc:
+        failed = exc.error_type
+    e = await ctx.step("e", change, "e")
+    return {"sum": a + b + c + d, "failed": failed, "e": e, "at": at, "by": by, "id": id}
+
+
+@workflow("sleeper")
+async def sleeper(ctx: Context, ms: int) -> int:
+    me = ctx.info.run_id
+    a = await ctx.step("a", work, me, "a#1", 1)
+    await ctx.sleep(ms / 1000)
+    b, _ = await ctx.gather(ctx.step("b", work, me, "g#1.0/b#1", 2), ctx.sleep(ms / 1000))
+    return a + b
+
+
+@workflow("broken")
+async def broken(ctx: Context) -> None:
+    await ctx.step("a", work, ctx.info.run_id, "a#1", 1)
+    raise ValueError("broken")
+
+
+@workflow("parent", agents=[asked, broken])
+async def parent(ctx: Context) -> list[Any]:
+    me = ctx.info.run_id
+    a = await ctx.step("a", work, me, "a#1", 1)
+    advice, failed = await ctx.gather(ctx.call(asked, "one"), _caught(ctx))
+    again = await ctx.call(asked, "two")
+    return [a, advice, failed, again]
+
+
+async def _caught(ctx: Context) -> str:
+    try:
+        await ctx.call("broken")
+    except ChildFailed as exc:
+        return str(exc.details.get("child_code"))
+    return "not failed"
+
+
+@workflow("patient", agents=[sleeper, asked])
+async def patient(ctx: Context) -> list[Any]:
+    slept = await ctx.call(sleeper, 30)
+    return [slept, *await ctx.gather(ctx.call(sleeper, 20), ctx.call(asked, "one"))]
+
+
+@workflow("loop")
+async def loop(ctx: Context, n: int) -> int:
+    me = ctx.info.run_id
+    total = await ctx.step("a", work, me, "a#1", n)
+    await ctx.emit("round", n)
+    if n < 3:
+        await ctx.restart(n + 1)
+    return total
+
+
+@workflow("lingering")
+async def lingering(ctx: Context) -> str:
+    me = ctx.info.run_id
+    await ctx.step("a", work, me, "a#1", 1)
+    said = await ctx.step("b", linger, "b")
+    await ctx.step("c", work, me, "c#1", 1)
+    return said
+
+
+AGENTS = [
+    chat, streaming, sequential, parallel, structured, refunds, handing, asked, asking,
+    flow, sleeper, broken, parent, patient, loop, lingering,
+]  # fmt: skip
+
+
+# --- scenarios -------------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """What a scenario does: verbs with idempotency keys. See `process.py`."""
+
+    async def start(self, name: str, agent: str, input: Any = None, *, thread: str | None = None,
+                    on_busy: OnBusy = OnBusy.ENQUEUE) -> None: ...  # fmt: skip
+    async def cancel(self, name: str, run: str) -> None: ...
+    async def until(self, signal: str, run: str) -> None: ...
+
+
+Drive = Callable[[Client], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`drive` starts runs. Those named in `may_be_cancelled` may end so; what they did must then be part of what the
+    uncancelled ones of `oracle` did. `ordered`: the order of messages follows from the code, not from timing."""
+
+    drive: Drive
+    oracle: Drive | None = None
+    may_be_cancelled: frozenset[str] = frozenset()
+    ordered: bool = True
+    limits: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def one(agent: str, input: Any = None) -> Drive:
+    async def drive(client: Client) -> None:
+        await client.start("run", agent, input)
+
+    return drive
+
+
+async def two_turns(client: Client) -> None:
+    await client.start("first", "chat", "one", thread="t")
+    await client.start("second", "chat", "two", thread="t")
+
+
+async def a_cancel(client: Client) -> None:
+    await client.start("run", "lingering")
+    await client.until("lingering", "run")
+    await client.cancel("cancel", "run")
+
+
+async def an_interrupt(client: Client) -> None:
+    await client.start("first", "lingering", thread="t")
+    await client.until("lingering", "first")
+    await client.start("second", "chat", "two", thread="t", on_busy=OnBusy.INTERRUPT)
+
+
+async def no_interrupt(client: Client) -> None:
+    await client.start("first", "lingering", thread="t")
+    await client.start("second", "chat", "two", thread="t")
+
+
+# Every wait parks, and recovery looks often enough to wake what slept for some milliseconds only.
+PARKING = {"KEEP_IN_MEMORY_MS": 0, "RECOVERY_EVERY_MS": 20}
+
+SCENARIOS: dict[str, Scenario] = {
+    "chat": Scenario(two_turns),
+    "streaming": Scenario(one("streaming", "hi")),
+    "sequential-tools": Scenario(one("sequential", "go")),
+    "parallel-tools": Scenario(one("parallel", "go"), ordered=False),
+    "structured-output": Scenario(one("structured", "plan")),
+    "workflow": Scenario(one("flow", 7)),
+    "sleep-in-memory": Scenario(one("sleeper", 30)),
+    "sleep-parked": Scenario(one("sleeper", 30), limits=PARKING),
+    "child": Scenario(one("parent"), ordered=False),
+    "child-parked": Scenario(one("patient"), ordered=False, limits=PARKING),
+    "agent-as-tool": Scenario(one("asking", "go"), ordered=False),
+    "hand-off": Scenario(one("handing", "go")),
+    "restart": Scenario(one("loop", 1)),
+    "cancel": Scenario(a_cancel, one("lingering"), frozenset({"run"})),
+    "interrupt": Scenario(an_interrupt, no_interrupt, frozenset({"first"})),
+}

@@ -1,0 +1,110 @@
+"""Processes that start in milliseconds: a server that has imported everything and opened nothing forks one per job.
+
+It warms up by running a scenario to its end (statements compiled, adapters built), after which no thread and no
+connection is left. Requests and answers are lines of JSON; a job that hangs tells where, and dies.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+HANGS_S = 45
+
+
+class Died(AssertionError):
+    """A process ended in a way that nobody asked for."""
+
+
+class ForkServer:
+    """The client's end. One job at a time."""
+
+    def __init__(self, template: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.acceptance.crash.server", str(template)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def run(self, job: Any) -> dict[str, Any] | None:
+        """What the job reported; None if it was killed as it should be."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(job.dumps() + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise Died("the fork server itself died")
+        answer = json.loads(line)
+        if answer["signal"] == signal.SIGKILL:
+            return None
+        if answer["code"] != 0:
+            raise Died(f"{job}\n{Path(job.directory, 'log').read_text()[-8000:]}")
+        return json.loads(Path(job.directory, "result").read_text())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+def serve(template: str) -> None:
+    from tests.acceptance.crash import process
+
+    answers = os.fdopen(os.dup(1), "w")
+    _warm_up(process, template)
+    assert threading.active_count() == 1, threading.enumerate()
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        job = process.Job(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            _be(process, job)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        answers.write(json.dumps({"signal": max(0, -code), "code": code}) + "\n")
+        answers.flush()
+
+
+def _warm_up(process: Any, template: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        database = Path(directory, "warm.db")
+        database.write_bytes(Path(template).read_bytes())
+        process.main(process.Job(f"sqlite:///{database}", directory, "parallel-tools"))
+        process.main(process.Job(f"sqlite:///{database}", directory, "child", "oracle"))
+
+
+def _be(process: Any, job: Any) -> None:
+    """The forked child: never returns."""
+    code = 1
+    log = os.open(Path(job.directory, "log"), os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    try:
+        faulthandler.enable()
+        faulthandler.dump_traceback_later(HANGS_S, exit=True)
+        Path(job.directory, "result").write_text(json.dumps(process.main(job)))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,180 @@
+"""Values as JSON: what goes in comes back, equal values have equal digests everywhere, and the rest is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from holdfast.domain import limits
+from holdfast.domain.encoding import canonical, checked, decode, digest, encode, storable_text
+from holdfast.domain.errors import NotEncodable
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Model(BaseModel):
+    tags: set[str] = set()
+    inner: Any = None
+
+
+@dataclass
+class Record:
+    tags: frozenset[str]
+
+
+def reordered(value: Any) -> Any:
+    """The same value with its dicts built in another order."""
+    if isinstance(value, dict):
+        return {k: reordered(v) for k, v in reversed(list(value.items()))}
+    return [reordered(v) for v in value] if isinstance(value, list) else value
+
+
+@given(JSON)
+def test_a_value_comes_back_as_it_went_in(value: Any) -> None:
+    assert decode(encode(value)) == value
+    assert json.loads(encode(value)) == value
+
+
+@given(JSON)
+def test_the_order_of_keys_does_not_change_a_digest(value: Any) -> None:
+    assert canonical(reordered(value)) == canonical(value)
+    assert len(digest(value)) == 16
+    assert decode(canonical(value)) == value
+
+
+@given(JSON, JSON)
+def test_other_values_have_other_digests(one: Any, other: Any) -> None:
+    if json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True):
+        assert digest(one) != digest(other)
+
+
+@given(JSON)
+def test_a_value_and_what_was_stored_of_it_have_one_digest(value: Any) -> None:
+    assert digest(decode(encode(value))) == digest(value)
+
+
+SETS = [
+    "{'a', 'b', 'c', 'dd', 'e'}",
+    "frozenset({('x', 1), ('y', 2), ('z', 3)})",
+    "[{'k': {'p', 'q', 'r', 's'}}]",
+    "Model(tags={'a', 'b', 'c', 'dd', 'e'})",
+    "Model(inner=[Model(tags={'p', 'q', 'r', 's'})])",
+    "{'record': Record(frozenset({'a', 'b', 'c', 'dd', 'e'}))}",
+]
+_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_encoding import Model, Record
+from holdfast.domain.encoding import digest
+for source in sys.argv[2:]:
+    print(digest(eval(source)).hex())
+"""
+
+
+def test_a_set_has_one_digest_in_every_process() -> None:
+    """String hashing, and so a set's order, differs from process to process."""
+    here = __file__.rsplit("/", 1)[0]
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", _PROGRAM, here, *SETS],
+            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(p for p in sys.path if p)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(1, 5)
+    }
+    assert len(answers) == 1
+    assert len(set(answers.pop().split())) == len(SETS)
+
+
+def test_a_models_digest_is_that_of_its_fields() -> None:
+    assert digest(Model(tags={"b", "a"}, inner=1)) == digest({"tags": ["a", "b"], "inner": 1})
+    assert digest(Record(frozenset({"b", "a"}))) == digest({"tags": ["a", "b"]})
+    assert digest(Model(inner=Decimal("1.50"))) == digest({"tags": [], "inner": "1.50"})
+
+
+def test_what_json_has_no_word_for_is_spelled_out() -> None:
+    assert [decode(encode(v)) for v in (math.nan, math.inf, -math.inf)] == ["NaN", "Infinity", "-Infinity"]
+    assert digest(math.nan) == digest(math.nan) == digest("NaN")
+    values = [Decimal("1.10"), UUID(int=1), datetime(2030, 1, 2, tzinfo=UTC), Colour.RED, (1, 2), {3}]
+    assert decode(encode(values)) == [
+        "1.10", "00000000-0000-0000-0000-000000000001", "2030-01-02T00:00:00Z", "red", [1, 2], [3]
+    ]  # fmt: skip
+
+
+def test_true_and_one_are_two_values() -> None:
+    assert encode(1) == b"1" and encode(True) == b"true" and encode(0) == b"0" and encode(False) == b"false"
+    assert encode(None) == b"null" and decode(None) is None
+    assert digest(True) != digest(1)
+
+
+def test_nul_is_text_like_any_other() -> None:
+    assert decode(encode({"a\x00": "\x00"})) == {"a\x00": "\x00"}
+    assert b"\x00" not in encode("\x00")
+
+
+class Opaque:
+    pass
+
+
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", {"\ud800": 1}, ["x", "\udfff"], {"\ud800"}, b"\xff", Opaque(), [Opaque()], circular(), lambda: 1],
+    ids=lambda v: type(v).__name__,
+)  # fmt: skip
+def test_what_cannot_be_stored_is_refused_with_a_reason(value: Any) -> None:
+    for refuse in (encode, canonical, digest):
+        with pytest.raises(NotEncodable, match="cannot be stored as JSON: .+"):
+            refuse(value)
+
+
+def test_a_payload_has_a_bound() -> None:
+    limit = limits.PAYLOAD_BYTES_MAX
+    assert len(encode("x" * (limit - 2))) == limit
+    with pytest.raises(NotEncodable, match="the limit is"):
+        encode("x" * (limit - 1))
+    with pytest.raises(NotEncodable):
+        checked(b"x" * (limit + 1))
+
+
+@given(st.text(max_size=12))
+def test_text_that_a_column_cannot_hold_is_refused(text: str) -> None:
+    bad = "\x00" in text or any(0xD800 <= ord(c) <= 0xDFFF for c in text) or len(text) > 10
+    try:
+        assert storable_text(text, what="x", chars_max=10) == text and not bad
+    except NotEncodable:
+        assert bad
+
+
+def test_text_is_refused_for_the_reason_that_is_told() -> None:
+    for text, reason in (("a\x00", "NUL"), ("\ud800", "surrogate"), ("x" * 11, "the limit is 10")):
+        with pytest.raises(NotEncodable, match=reason):
+            storable_text(text, what="The title", chars_max=10)

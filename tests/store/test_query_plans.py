@@ -1,0 +1,159 @@
+"""Statements that rely on an index use it: by the planner's own word, on both databases.
+
+On PostgreSQL sequential scans are switched off, so the question is whether the index *can* serve the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.ids import RunId, ThreadId
+from holdfast.domain.runs import RunStatus
+from holdfast.store import claims, entries, heads, idempotency, messages, principals, runs, threads
+from holdfast.store import postgres as postgres_module
+from holdfast.store import sqlite as sqlite_module
+from holdfast.store.base import Tx
+from holdfast.store.runs import RunFilter
+from holdfast.testing.store import TENANT, WORKER_A, WORKER_B, Clock, Store
+from tests import databases
+
+RUN, THREAD = RunId(b"r" * 16), ThreadId(b"t" * 16)
+
+
+class Explaining:
+    """A transaction that asks for the plan of each statement before it runs it."""
+
+    def __init__(self, tx: Any) -> None:
+        self._tx = tx
+        self.plans: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+    async def _explain(self, statement: Any, params: Any) -> None:
+        if self._tx.locks_rows:
+            compiled = postgres_module._compiled(statement)
+            rows = await self._tx._connection.fetch(f"EXPLAIN {compiled.sql}", *compiled.bind(params))
+            self.plans.append("\n".join(row[0] for row in rows))
+        else:
+            compiled = sqlite_module._compiled(statement)
+            rows = self._tx._connection.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", compiled.bind(params)).fetchall()
+            self.plans.append("\n".join(row[3] for row in rows))
+
+    async def all(self, statement: Any, params: Any = None) -> Any:
+        await self._explain(statement, params)
+        return await self._tx.all(statement, params)
+
+    async def first(self, statement: Any, params: Any = None) -> Any:
+        await self._explain(statement, params)
+        return await self._tx.first(statement, params)
+
+    async def execute(self, statement: Any, params: Any = None) -> Any:
+        await self._explain(statement, params)
+        return await self._tx.execute(statement, params)
+
+    async def fetch_many(self, statement: Any, rows: Any) -> Any:
+        await self._explain(statement, rows[0])
+        return await self._tx.fetch_many(statement, rows)
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    clock = Clock()
+    async with databases.opened(database_url, determinism=Determinism(now_ms=clock, random=SYSTEM.random)) as database:
+        store = Store(database, clock)
+        await store.seed()
+        held = await store.thread()
+        for number in range(12):
+            await store.start(held if number % 2 else None, deadline=clock() + 1, tags=["x"])
+        for claimed in (await store.claim(WORKER_A))[:3]:
+            await store.park(claimed, wake_at=clock() + 5)
+
+        async def analyze(tx: Tx) -> None:
+            await tx.execute(text("ANALYZE"))
+
+        await store.write(analyze, None)
+        yield store
+
+
+async def plans(store: Store, work: Callable[[Any], Any]) -> list[str]:
+    async def body(tx: Tx) -> list[str]:
+        if tx.locks_rows:
+            await tx.execute(text("SET LOCAL enable_seqscan = off"))
+        explaining = Explaining(tx)
+        await work(explaining)
+        return explaining.plans
+
+    return await store.write(body)
+
+
+ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "claimable": ("ix_runs_claimable", lambda tx: runs.claimable(tx, ["a"], limit=9, lapses_alone=2)),
+    "suspects": ("ix_runs_claimable", lambda tx: runs.suspects(tx, ["a"], limit=9, lapses_alone=2, waiting_ms=0)),
+    "next_claimable_at": ("ix_runs_claimable", lambda tx: runs.next_claimable_at(tx, ["a"])),
+    "due": ("ix_runs_wake_at", lambda tx: runs.due(tx, 9)),
+    "next_due_at": ("ix_runs_wake_at", lambda tx: runs.next_due_at(tx)),
+    "overdue": ("ix_runs_deadline", lambda tx: runs.overdue(tx, 9)),
+    "lapsed": ("ix_run_heads_owned", lambda tx: heads.lapsed(tx, but_not_of=WORKER_B, limit=9)),
+    "owners": ("ix_run_heads_owned", lambda tx: heads.owners(tx)),
+    "of_owner": ("ix_run_heads_owned", lambda tx: heads.of_owner(tx, WORKER_A, limit=9)),
+    "holder": ("ix_runs_thread_live", lambda tx: threads.holder(tx, TENANT, THREAD)),
+    "promote": ("ix_runs_thread_live", lambda tx: runs.promote(tx, TENANT, THREAD)),
+    "rank_behind_holder": ("ix_runs_thread_live", lambda tx: runs.rank_behind_holder(tx, TENANT, THREAD)),
+    "last_of_thread": ("ux_runs_thread_rank", lambda tx: runs.last_of_thread(tx, TENANT, THREAD)),
+    "descendants_alive": ("ix_runs_parent", lambda tx: runs.descendants_alive(tx, TENANT, RUN)),
+    "by_external_id": ("ux_runs_external_id", lambda tx: runs.by_external_id(tx, TENANT, "x")),
+    "thread by_external_id": ("ux_threads_external_id", lambda tx: threads.by_external_id(tx, TENANT, "x")),
+    "runs of a parent": ("ix_runs_parent", lambda tx: runs.page(tx, TENANT, RunFilter(parent_id=RUN))),
+    "messages of a run": ("ix_messages_run", lambda tx: messages.positions_of_run(tx, TENANT, THREAD, RUN)),
+    "message by id": ("ux_messages_id", lambda tx: messages.by_id(tx, TENANT, b"m" * 16)),  # type: ignore[arg-type]
+    "result of a step": ("uq_entries|autoindex_entries", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
+    "a key": ("ix_api_keys_id", lambda tx: principals.by_key(tx, b"k" * 16)),  # type: ignore[arg-type]
+    "expired idempotency keys": ("ix_idempotency_keys_created_at", lambda tx: idempotency.expire(tx)),
+}
+
+
+@pytest.mark.parametrize("name", ON_INDEX)
+async def test_a_statement_uses_the_index_it_names(store: Store, name: str) -> None:
+    wanted, work = ON_INDEX[name]
+    plan = (await plans(store, work))[0]
+    assert any(index in plan for index in wanted.split("|")), plan
+
+
+async def test_the_place_in_a_queue_is_counted_on_the_live_index(store: Store) -> None:
+    run = await store.start()
+    found = await plans(store, lambda tx: runs.ahead(tx, run))
+    assert "ix_runs_thread_live" in found[0] or "ux_runs_thread_rank" in found[0], found[0]
+
+
+async def test_a_claim_reads_no_table_from_end_to_end(store: Store) -> None:
+    """Every statement of a claim, of an append and of a recovery is a look-up."""
+    claimed = await store.started()
+
+    async def work(tx: Any) -> None:
+        found = await runs.claimable(tx, ["a"], limit=1, lapses_alone=2)
+        await claims.claim(tx, WORKER_A, found, {"a": "v1"}, 1_000)
+        await claims.requeue_orphan(
+            tx, TENANT, claimed.run.thread_id, claimed.run.id, claimed.epoch, dead=True
+        )
+
+    found = await plans(store, work)
+    assert len(found) > 8
+    for plan in found:
+        assert not [line for line in plan.splitlines() if line.startswith("SCAN ") and " INDEX " not in line], plan
+        assert "Seq Scan" not in plan, plan
+
+
+async def test_claimable_runs_come_from_the_index_in_order(store: Store) -> None:
+    plan = (await plans(store, lambda tx: runs.claimable(tx, ["a"], limit=9, lapses_alone=2)))[0]
+    assert "TEMP B-TREE" not in plan and "Sort" not in plan, plan
+
+
+async def test_a_timer_costs_nothing_for_runs_that_do_not_wait(store: Store) -> None:
+    plan = (await plans(store, lambda tx: runs.due(tx, 9)))[0]
+    assert "SCAN" not in plan.replace("SCAN CONSTANT", "") and RunStatus.WAITING not in plan, plan
