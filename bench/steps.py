@@ -15,7 +15,7 @@ from holdfast import Context, Holdfast, Settings, tool, workflow
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.service import runs
 
-RUNS, STEPS, ROUNDS = 100, 200, 3
+RUNS, STEPS, ROUNDS = 100, 500, 2
 
 
 async def one() -> int:

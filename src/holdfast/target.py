@@ -139,7 +139,9 @@ def _failed(what: str, exc: BaseException) -> BaseException:
     """The user's exception, with the user's part of the traceback; an interrupt stays what it is."""
     if isinstance(exc, KeyboardInterrupt):
         return exc
-    lines = traceback.format_exception(type(exc), exc, _theirs(exc.__traceback__), chain=not isinstance(exc, DefinitionError))
+    lines = traceback.format_exception(
+        type(exc), exc, _theirs(exc.__traceback__), chain=not isinstance(exc, DefinitionError)
+    )
     if isinstance(exc, DefinitionError):
         return TargetError(f"{what} declares something that cannot work: {exc.message}", trace="".join(lines[:-1]))
     if isinstance(exc, SystemExit):

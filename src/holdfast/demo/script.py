@@ -115,7 +115,10 @@ def reply(messages: list[ModelMessage], info: RequestInfo) -> Any:
     talk = heard(messages, info.tool_names)
     intent = intent_of(talk)
     if intent is Intent.REFUND and "transfer_to_refunds" in talk.tools:
-        return ["I will hand you over to my colleague from refunds.", Call("transfer_to_refunds", {"reason": talk.said})]
+        return [
+            "I will hand you over to my colleague from refunds.",
+            Call("transfer_to_refunds", {"reason": talk.said}),
+        ]
     return HANDLERS[intent](talk)
 
 

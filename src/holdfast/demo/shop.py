@@ -67,7 +67,13 @@ CREATE INDEX orders_by_customer ON orders (customer_id);
 FIRST_NAMES: Final = "Ada Bruno Chiara Dmitri Elif Farid Greta Hugo Ines Jonas Kemal Lena Mateo Nadia Olu".split()
 LAST_NAMES: Final = "Reyes Vogel Rossi Ivanov Demir Haddad Lind Moreau Costa Weber Aydin Novak".split()
 STREETS: Final = "Harbour Street, Mill Lane, Station Road, Chestnut Avenue, Market Square, Canal Walk".split(", ")
-CITIES: Final = (("20457", "Hamburg"), ("1012", "Amsterdam"), ("8001", "Zurich"), ("28013", "Madrid"), ("75011", "Paris"))
+CITIES: Final = (
+    ("20457", "Hamburg"),
+    ("1012", "Amsterdam"),
+    ("8001", "Zurich"),
+    ("28013", "Madrid"),
+    ("75011", "Paris"),
+)
 CARRIERS: Final = ("Nordpost", "SwiftParcel", "BlueCourier")
 SUPPLIERS: Final = ("Kettle & Sons", "Atelier Nord", "Oak Works")
 PLACES: Final = ("the sorting centre in Leipzig", "the depot in Lyon", "the hub in Utrecht", "a van near the address")
@@ -152,7 +158,9 @@ class Shop:
     def orders_of(self, email: str) -> list[dict[str, Any]] | None:
         """The customer's orders, newest first; None if there is no such customer."""
         with self._read() as connection:
-            customer = connection.execute("SELECT id FROM customers WHERE email = lower(?)", (email.strip(),)).fetchone()
+            customer = connection.execute(
+                "SELECT id FROM customers WHERE email = lower(?)", (email.strip(),)
+            ).fetchone()
             if customer is None:
                 return None
             rows = connection.execute(
@@ -240,7 +248,9 @@ class Shop:
             known = connection.execute("SELECT id FROM days WHERE request_key = ?", (request_key,)).fetchone()
             if known is not None:
                 return int(known["id"])
-            made = connection.execute("INSERT INTO days (request_key) VALUES (?) RETURNING id", (request_key,)).fetchone()
+            made = connection.execute(
+                "INSERT INTO days (request_key) VALUES (?) RETURNING id", (request_key,)
+            ).fetchone()
             day = int(made["id"])
             connection.execute(
                 "UPDATE products SET stock = stock + (SELECT coalesce(sum(quantity), 0) FROM purchase_orders o"

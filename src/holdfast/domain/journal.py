@@ -105,10 +105,10 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class NewBlob:
-    """Content stored once per tenant under its SHA-256."""
+    """Content stored once per tenant under its SHA-256. `data` is None when it is known to be stored already."""
 
     hash: bytes
-    data: bytes
+    data: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

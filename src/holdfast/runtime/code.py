@@ -94,7 +94,7 @@ def _is_async(function: Any) -> bool:
 @functools.lru_cache(maxsize=1_024)
 def _is_async_cached(function: Any) -> bool:
     if inspect.isroutine(function) or isinstance(function, functools.partial):
-        return inspect.iscoroutinefunction(function)
+        return inspect.iscoroutinefunction(cast(Any, function))
     return inspect.iscoroutinefunction(type(function).__call__)
 
 

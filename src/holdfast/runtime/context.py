@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
@@ -41,6 +42,7 @@ from holdfast.domain.journal import (
     EntryType,
     Ephemeral,
     Journal,
+    NewBlob,
     NewEntry,
     NewMessage,
     Phase,
@@ -58,6 +60,7 @@ from holdfast.service import history as history_verbs
 from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
 from holdfast.store.claims import Claimed
+from holdfast.store.journal import Appended
 
 T = TypeVar("T")
 
@@ -149,6 +152,7 @@ class RunContext:
         self._next_position = claimed.next_position
         self._started = house.determinism.monotonic_ms()
         self._tool_calls = 0
+        self._referred: set[bytes] = set()
         self._journal = Journal.of(claimed.entries)
         self._positions = claimed.positions
         self._count_recorded()
@@ -419,15 +423,16 @@ class RunContext:
             started_at=started_at,
             ended_at=now,
             message=_new_message(message, action.message, position),
-            blobs=outcome.blobs,
+            blobs=self._to_store(outcome.blobs),
         )
         if outcome.usage is not None:
             self.usage = self.usage + outcome.usage
         self._journal.steps += 1
-        if action.write_behind and not self._sync:
-            self.recording.behind([entry])
-        else:
-            await self.recording.durable([entry])
+        appended = self.recording.behind([entry])
+        if entry.blobs:
+            appended.add_done_callback(partial(self._stored, entry.blobs))
+        if not action.write_behind or self._sync or self.recording.outstanding >= limits.BEHIND_ENTRIES_MAX:
+            await self.recording.barrier()
         return Recorded(
             key=key,
             ok=failure is None,
@@ -443,6 +448,32 @@ class RunContext:
         """The next message's place in the thread: ours alone while we hold it."""
         position, self._next_position = self._next_position, self._next_position + 1
         return position
+
+    def _to_store(self, blobs: tuple[NewBlob, ...]) -> tuple[NewBlob, ...]:
+        """What of these the commit has to carry: a reference once per run, the content unless it was touched lately."""
+        if not blobs:
+            return blobs
+        now, known = self._monotonic(), self.house.stored_blobs
+        found: list[NewBlob] = []
+        for blob in blobs:
+            if blob.hash in self._referred:
+                continue
+            self._referred.add(blob.hash)
+            touched = known.get((self.run.tenant_id, blob.hash))
+            lately = touched is not None and now - touched < limits.BLOB_TOUCH_EVERY_MS
+            found.append(NewBlob(blob.hash, None) if lately else blob)
+        return tuple(found)
+
+    def _stored(self, blobs: tuple[NewBlob, ...], appended: asyncio.Future[Appended]) -> None:
+        """Their commit came back: other runs of this process need not send the contents again for a while."""
+        if appended.cancelled() or appended.exception() is not None or appended.result().refused:
+            return
+        known = self.house.stored_blobs
+        for blob in blobs:
+            if blob.data is not None:
+                known[self.run.tenant_id, blob.hash] = self._monotonic()
+        while len(known) > limits.BLOBS_KNOWN_MAX:
+            del known[next(iter(known))]
 
     # -- parallel work ------------------------------------------------------------------------------------------
 

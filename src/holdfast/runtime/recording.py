@@ -22,7 +22,11 @@ class ReadBack(Signal):
 
 
 class Recording:
-    """The writing end of one claimed run. `broken` is called once, when the run can write no more."""
+    """The writing end of one claimed run. `broken` is called once, when the run can write no more.
+
+    `outstanding` counts appends that are not durable yet: what a run writes behind is bounded, or a run that is faster
+    than the database would fill the writer's queue.
+    """
 
     def __init__(self, claimed: Claimed, writer: JournalWriter, broken: Callable[[BaseException], None]) -> None:
         self._claimed = claimed
@@ -30,6 +34,7 @@ class Recording:
         self._broken = broken
         self._last: asyncio.Future[Appended] | None = None
         self.failure: BaseException | None = None
+        self.outstanding = 0
         self.acting_agent = claimed.run.acting_agent
 
     def behind(self, entries: Sequence[NewEntry]) -> asyncio.Future[Appended]:
@@ -70,6 +75,7 @@ class Recording:
             )
         )
         future.add_done_callback(self._check)
+        self.outstanding += 1
         self._last = future
         return future
 
@@ -83,6 +89,7 @@ class Recording:
         return appended
 
     def _check(self, future: asyncio.Future[Appended]) -> None:
+        self.outstanding -= 1
         if future.cancelled() or self.failure is not None:
             return
         exc = future.exception()

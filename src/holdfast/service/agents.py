@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from holdfast.agents.registry import ID_PATTERN
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.agents import AgentRecord
@@ -24,6 +25,11 @@ class AgentView:
 
     record: AgentRecord
     workers: int
+
+
+def may_be_id(text: str) -> bool:
+    """Whether an agent could have this id at all."""
+    return ID_PATTERN.fullmatch(text) is not None
 
 
 async def page(house: House, principal: Principal, after: str, limit: int) -> list[AgentView]:

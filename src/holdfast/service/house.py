@@ -50,6 +50,7 @@ class House:
     determinism: Determinism = SYSTEM
     lease_ms: int = limits.LEASE_MS
     dispatch: Dispatch | None = None
+    stored_blobs: dict[tuple[TenantId, bytes], float] = field(default_factory=dict[tuple[TenantId, bytes], float])
     features: dict[str, object] = field(default_factory=dict[str, object])
 
     def agent(self, agent_id: str) -> Agent:

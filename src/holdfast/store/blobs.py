@@ -33,9 +33,10 @@ async def put(tx: Tx, refs: Iterable[tuple[TenantId, RunId, NewBlob]]) -> None:
     """Store blobs and record which run refers to them. In hash order, so that two writers cannot deadlock."""
     ordered = sorted(refs, key=lambda r: (r[0], r[2].hash))
     if ordered:
-        await tx.execute_many(
-            _PUT, [{"tenant_id": t, "hash": b.hash, "data": b.data, "now": tx.now_ms} for t, _, b in ordered]
-        )
+        new = {(t, b.hash): b.data for t, _, b in ordered if b.data is not None}
+        if new:
+            rows = [{"tenant_id": t, "hash": h, "data": data, "now": tx.now_ms} for (t, h), data in new.items()]
+            await tx.execute_many(_PUT, rows)
         await tx.execute_many(_REFER, [{"tenant_id": t, "hash": b.hash, "run_id": r} for t, r, b in ordered])
 
 

@@ -124,12 +124,15 @@ class PostgresDatabase:
         self._lane: asyncio.Queue[_Submitted] = asyncio.Queue(limits.WRITER_QUEUE_OPS_MAX)
         self._lane_task: asyncio.Task[None] | None = None
         self._lane_connection: Any = None
+        self._clock_ahead_ms = 0
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         try:
-            self._pool = await asyncpg.create_pool(self.dsn, min_size=1, max_size=self._pool_size, **_OPTIONS)
+            self._pool = await asyncpg.create_pool(
+                self.dsn, min_size=1, max_size=self._pool_size, reset=_nothing_to_reset, **_OPTIONS
+            )
         except _GONE as exc:
             raise Unavailable(f"Cannot reach the database {self.url}: {exc}") from exc
         except asyncpg.PostgresError as exc:
@@ -164,11 +167,17 @@ class PostgresDatabase:
     async def read(self, tenant_id: TenantId | None, body: TxBody[T]) -> T:
         async with self._connection() as connection:
             try:
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    now = self._frozen() if self._frozen else await connection.fetchval(_CLOCK_READ)
-                    return await body(cast(Tx, PostgresTx(connection, tenant_id, now)))
-            except Exception as exc:
+                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                result = await body(cast(Tx, PostgresTx(connection, tenant_id, self._about_now())))
+                await connection.execute("COMMIT")
+                return result
+            except BaseException as exc:
+                await _rollback(connection)
                 raise _translated(exc) from exc
+
+    def _about_now(self) -> int:
+        """The server's clock as the last write saw it, carried on by ours: a read decides nothing by it."""
+        return self._frozen() if self._frozen else SYSTEM.now_ms() + self._clock_ahead_ms
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Any]:
@@ -199,6 +208,7 @@ class PostgresDatabase:
         try:
             await connection.execute("BEGIN")
             now, xid = await connection.fetchrow(_CLOCK)
+            self._clock_ahead_ms = now - SYSTEM.now_ms()
             result = await body(cast(Tx, PostgresTx(connection, tenant_id, self._frozen() if self._frozen else now)))
             if self._faults:
                 self._faults("before_commit")
@@ -338,6 +348,10 @@ _OPTIONS: dict[str, Any] = {
     "statement_cache_size": 512,
     "server_settings": {"application_name": "holdfast", "timezone": "UTC"},
 }
+
+
+async def _nothing_to_reset(_: Any) -> None:
+    """A connection comes back to the pool after COMMIT or ROLLBACK, with no session state changed: save the round trip."""
 
 
 async def _rollback(connection: Any) -> None:

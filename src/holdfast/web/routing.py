@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute, APIRouter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import from_json, to_json
 from starlette.requests import Request as StarletteRequest
 
@@ -23,9 +23,7 @@ from holdfast.domain.errors import Invalid, NotFound
 from holdfast.domain.ids import RunId, ThreadId
 from holdfast.service.idempotency import Key
 from holdfast.web import gate
-from holdfast.web.problems import Failure, Problem
-
-T = TypeVar("T")
+from holdfast.web.problems import Failure
 
 REPLAYED: Final = "Idempotency-Replayed"
 _NUL: Final = b"\\u0000"
@@ -59,15 +57,17 @@ class JsonRequest(Request):
 def _has_nul(value: Any) -> bool:
     waiting = [value]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            if "\x00" in one:
-                return True
-        elif isinstance(one, dict):
-            waiting.extend(one.keys())
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
+        match waiting.pop():
+            case str() as text:
+                if "\x00" in text:
+                    return True
+            case dict() as members:
+                waiting.extend(cast("dict[Any, Any]", members).keys())
+                waiting.extend(cast("dict[Any, Any]", members).values())
+            case list() as items:
+                waiting.extend(cast("list[Any]", items))
+            case _:
+                pass
     return False
 
 
@@ -220,11 +220,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _WHEN[status],
-            "model": Problem,
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in sorted({401, 403, 413, 503, *statuses})
     }
 
-
-__all__ = ["AfterValidator", "BeforeValidator", "WithJsonSchema"]

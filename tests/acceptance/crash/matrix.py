@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -226,7 +225,7 @@ def outcome(state: State, *, ordered: bool) -> dict[str, Any]:
         last = run.entries[-1]
         messages = [
             (role, _plain(run.entries[pos - 1].payload), void)
-            for _, owner, pos, role, void in state.messages[run.thread]
+            for _, owner, pos, role, void in state.messages.get(run.thread, [])
             if owner == run.id
         ]
         assert run.alias not in found, f"two runs are {run.alias}"
@@ -245,17 +244,18 @@ def _told(step: Step) -> Any:
     return (step.kind, step.name, step.status, step.attempt, payload, _plain(step.error))
 
 
-def demand_same(state: State, oracle: dict[str, Any], *, ordered: bool, cancellable: Iterable[str]) -> None:
-    """Every run came to what the oracle's did; one that may be cancelled did a part of it."""
+def demand_same(state: State, oracle: dict[str, Any], *, ordered: bool, stopped: str | None, must_stop: bool) -> None:
+    """Every run came to what the oracle's did; the one that was stopped did a part of it."""
     got = outcome(state, ordered=ordered)
-    assert got.keys() == oracle.keys()
+    assert got.keys() == oracle.keys(), f"{got.keys()} instead of {oracle.keys()}"
     for alias, mine in got.items():
         theirs = oracle[alias]
-        if mine["status"] == "cancelled" and alias in set(cancellable):
-            assert mine["steps"].items() <= theirs["steps"].items()
-            assert mine["messages"] == theirs["messages"][: len(mine["messages"])]
+        if alias == stopped and (must_stop or mine["status"] == "cancelled"):
+            assert mine["status"] == "cancelled", f"{alias} was to be stopped, and {mine['status']}"
+            assert mine["steps"].items() <= theirs["steps"].items(), f"{mine['steps']}\nof {theirs['steps']}"
+            assert mine["messages"] == theirs["messages"][: len(mine["messages"])], f"{mine}\nof {theirs}"
         else:
-            assert mine == theirs
+            assert mine == theirs, f"{alias}:\n{mine}\ninstead of\n{theirs}"
     demand_values(state)
 
 
@@ -264,13 +264,7 @@ def demand_values(state: State) -> None:
     for run in state.of("flow"):
         said = run.entries[-1].payload["output"]
         assert run.steps["random#1"].payload == said["by"]
-        assert run.steps["uuid#1"].payload == said["id"].replace("-", "") or _same_uuid(run.steps["uuid#1"].payload, said)
-
-
-def _same_uuid(recorded: str, said: dict[str, Any]) -> bool:
-    from uuid import UUID
-
-    return str(UUID(hex=recorded, version=4)) == said["id"]
+        assert str(UUID(hex=run.steps["uuid#1"].payload, version=4)) == said["id"]
 
 
 def audited(directory: Path) -> Counter[str]:
@@ -278,4 +272,7 @@ def audited(directory: Path) -> Counter[str]:
     return Counter(path.read_text().splitlines()) if path.exists() else Counter()
 
 
-__all__ = ["State", "asyncio", "audited", "demand_same", "demand_sound", "outcome", "read"]
+def acked(directory: Path) -> dict[str, str]:
+    """The requests whose answers the client got, with the runs they are about."""
+    path = directory / "acks"
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -58,12 +58,10 @@ class Http(Client):
         self._runs: dict[str, RunId] = {}
         self._waits = waits
 
-    def acked(self) -> dict[str, str]:
-        return json.loads(self._acks.read_text()) if self._acks.exists() else {}
-
     def _ack(self, name: str, run_id: RunId) -> None:
         new = self._acks.with_suffix(".new")
-        new.write_text(json.dumps({**self.acked(), name: ids.text(ids.RUN, run_id)}))
+        acked = json.loads(self._acks.read_text()) if self._acks.exists() else {}
+        new.write_text(json.dumps({**acked, name: ids.text(ids.RUN, run_id)}))
         os.replace(new, self._acks)
 
     def _key(self, name: str) -> Key:

@@ -251,12 +251,14 @@ Drive = Callable[[Client], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`drive` starts runs. Those named in `may_be_cancelled` may end so; what they did must then be part of what the
-    uncancelled ones of `oracle` did. `ordered`: the order of messages follows from the code, not from timing."""
+    """`drive` starts runs. `oracle` does the same without its last request, the one that stops `stopped`: that run may
+    end as cancelled, having done a part of what the oracle's did; it must, once the request was answered.
+    `ordered`: the order of messages follows from the code, not from timing."""
 
     drive: Drive
     oracle: Drive | None = None
-    may_be_cancelled: frozenset[str] = frozenset()
+    stopped: str | None = None
+    stopped_by: str | None = None
     ordered: bool = True
     limits: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -307,6 +309,6 @@ SCENARIOS: dict[str, Scenario] = {
     "agent-as-tool": Scenario(one("asking", "go"), ordered=False),
     "hand-off": Scenario(one("handing", "go")),
     "restart": Scenario(one("loop", 1)),
-    "cancel": Scenario(a_cancel, one("lingering"), frozenset({"run"})),
-    "interrupt": Scenario(an_interrupt, no_interrupt, frozenset({"first"})),
+    "cancel": Scenario(a_cancel, one("lingering"), "lingering(null)", "cancel"),
+    "interrupt": Scenario(an_interrupt, no_interrupt, "lingering(null)", "second"),
 }

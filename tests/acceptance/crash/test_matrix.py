@@ -104,11 +104,14 @@ def crashed(bench: Bench, job: Job) -> tuple[matrix.State, Counter[str]] | None:
 
 
 def recovered(bench: Bench, job: Job, left: matrix.State, then: Counter[str], oracle: dict[str, Any]) -> None:
+    scenario = SCENARIOS[job.scenario]
+    must_stop = scenario.stopped_by in matrix.acked(Path(job.directory))
     assert bench.server.run(replace(job, mode="recover", strike=None)) is not None
     state = matrix.read(job.url)
     demand_everything(state, left, job, then)
-    scenario = SCENARIOS[job.scenario]
-    matrix.demand_same(state, oracle, ordered=scenario.ordered, cancellable=scenario.may_be_cancelled)
+    matrix.demand_same(
+        state, oracle, ordered=scenario.ordered, stopped=scenario.stopped, must_stop=must_stop
+    )
 
 
 def strike(bench: Bench, scenario: str, at: int, when: CommitPoint, oracle: dict[str, Any]) -> None:

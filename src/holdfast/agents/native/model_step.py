@@ -67,7 +67,11 @@ async def _streamed(attempt: base.Attempt, model: Model, sent: list[ModelMessage
                     _started(attempt, event)
                 elif isinstance(event, PartDeltaEvent):
                     _moved(attempt, event)
-            return response.get()
+            whole = response.get()
+            fault = models.cut_short(whole)  # a stream that ended early but politely raises nothing
+            if fault is not None:
+                raise fault
+            return whole
     except NotImplementedError:  # a model that cannot stream says so before it sends anything
         return await model.request(sent, asked.settings, asked.params)
 

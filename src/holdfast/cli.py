@@ -1,0 +1,549 @@
+"""`holdfast …`: commands. Each finds its target and settings, calls one verb, and says what happened.
+
+What a user got wrong ends in one or two lines on stderr and exit code 2; what the world got wrong (a database away, a
+door that would be open) in the same and exit code 1. Nothing heavy is imported before it is known which command runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging.config
+import os
+import socket
+import sys
+import threading
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from holdfast._version import __version__
+
+if TYPE_CHECKING:
+    from holdfast.app import Holdfast
+    from holdfast.demo import Demo
+    from holdfast.service.access import Auth
+    from holdfast.settings import Settings
+
+T = TypeVar("T")
+
+PORT: Final = 8484
+USAGE, FAILURE = 2, 1
+DEMO_DIRECTORY: Final = Path(".holdfast-demo")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+app = typer.Typer(
+    name="holdfast",
+    help="The self-hosted runtime for AI agents: durable runs on SQLite or PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+keys_app = typer.Typer(help="API keys of the local admin's tenant.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(metavar="TARGET", help="What to run: module:attribute, or a file: path/to/agents.py[:attribute]"),
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="sqlite:///path or postgresql://user@host/name; else HOLDFAST_DATABASE, else what the target says.",
+    ),
+]
+LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="What is logged, on stderr.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: any free one; it is printed.")]
+
+
+def main() -> None:
+    """The program: run a command, and turn what went wrong into words and an exit code."""
+    from holdfast.domain.errors import HoldfastError
+
+    try:
+        app(prog_name="holdfast")
+    except HoldfastError as exc:
+        raise SystemExit(explain(exc)) from None
+
+
+def explain(exc: Exception) -> int:
+    """Say what went wrong on stderr; the exit code."""
+    from holdfast.domain.errors import HoldfastError, Invalid, NotFound
+    from holdfast.target import TargetError
+
+    if isinstance(exc, TargetError) and exc.trace:
+        err.print(exc.trace, markup=False, end="")
+    message = exc.message if isinstance(exc, HoldfastError) else str(exc)
+    err.print("[bold red]Error:[/] ", end="")
+    err.print(message, markup=False)
+    return USAGE if isinstance(exc, (Invalid, NotFound)) else FAILURE
+
+
+def refuse(message: str, code: int = USAGE) -> NoReturn:
+    err.print("[bold red]Error:[/] ", end="")
+    err.print(message, markup=False)
+    raise SystemExit(code)
+
+
+# --- settings, target, logging ---------------------------------------------------------------------------------------
+
+
+def configured(database: str | None) -> Settings:
+    """The settings of the environment, with this database; a wrong one is named by its variable."""
+    from pydantic import ValidationError
+
+    from holdfast.settings import Settings
+
+    if database is not None:
+        # The target reads the environment too, as it is imported.
+        os.environ["HOLDFAST_DATABASE"] = database
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue]
+    except ValidationError as exc:
+        wrong = "\n".join(f"HOLDFAST_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors())
+        refuse(wrong)
+
+
+def loaded(given: str, database: str | None, **changes: Any) -> Holdfast:
+    """The target, with these settings changed; what is None stays."""
+    from holdfast.app import database_of
+    from holdfast.target import TargetError, load
+
+    configured(database)
+    holdfast: Holdfast = load(given)
+    wanted = {name: value for name, value in {**changes, "database": database}.items() if value is not None}
+    holdfast.settings = holdfast.settings.model_copy(update=wanted)
+    if database is not None and database_of(holdfast.settings).url != holdfast.house.database.url:
+        raise TargetError(
+            f"{given} names a database itself and has built its application with it, so --database comes too late. "
+            "Leave the database out of Holdfast(…); the setting and the option then decide."
+        )
+    return holdfast
+
+
+def log_to_stderr(level: LogLevel) -> None:
+    """One line for each record, the server's own lifecycle chatter left out."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "plain": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s", "datefmt": "%H:%M:%S"},
+                "access": {
+                    "()": "uvicorn.logging.AccessFormatter",
+                    "fmt": "%(asctime)s %(client_addr)s %(request_line)s %(status_code)s",
+                    "datefmt": "%H:%M:%S",
+                    "use_colors": sys.stderr.isatty(),
+                },
+            },
+            "handlers": {
+                "plain": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"},
+                "access": {"class": "logging.StreamHandler", "formatter": "access", "stream": "ext://sys.stderr"},
+            },
+            "root": {"handlers": ["plain"], "level": "WARNING"},
+            "loggers": {
+                "holdfast": {"level": level.upper()},
+                "uvicorn.error": {"level": "CRITICAL" if level != "debug" else "DEBUG"},
+                "uvicorn.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
+            },
+        }
+    )
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; what goes wrong in it comes out as it is."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def announce(holdfast: Holdfast, url: str | None) -> None:
+    """What serves, where, and for whom; the last line says that it does."""
+    settings = holdfast.settings
+    line("agents", ", ".join(sorted(holdfast.registry.ids)) or "none")
+    line("database", holdfast.house.database.url)
+    line("workers", f"{settings.worker_slots} slots" if settings.worker_slots else "none in this process: API only")
+    if url is None:
+        out.print(f"Holdfast {__version__} works.", markup=False)
+        return
+    line("docs", f"{url}/docs")
+    out.print(f"Holdfast {__version__} is ready on {url}", markup=False)
+
+
+def line(name: str, text: str) -> None:
+    out.print(f"  {name:9} {text}", markup=False)
+
+
+def announce_stop() -> None:
+    # Called from a signal handler: no lock may be taken that the interrupted code could hold.
+    os.write(1, b"Stopping: tools under way get their time. Once more stops at once.\n")
+
+
+# --- serving ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def dev(
+    target: TargetArgument,
+    port: PortOption = PORT,
+    database: DatabaseOption = None,
+    reload: Annotated[
+        bool, typer.Option("--reload/--no-reload", help="Start again when a Python file changes.")
+    ] = True,
+    log_level: LogLevelOption = "info",
+    listener_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve on this machine while you write: restarts on changes, migrates the database, logs requests."""
+    from holdfast import serving
+
+    if reload:
+        from holdfast import reloading
+
+        raise SystemExit(reloading.supervise(target, serving.listen("127.0.0.1", port), database, log_level, out))
+    if parent_fd is not None:
+        _stop_with_parent(parent_fd)
+    listener = serving.listen("127.0.0.1", port) if listener_fd is None else socket.socket(fileno=listener_fd)
+    log_to_stderr(log_level)
+    holdfast = loaded(target, database, mode="dev")
+    run(
+        serving.serve(
+            holdfast,
+            listener,
+            ready=lambda: announce(holdfast, serving.url_of(listener)),
+            stopping=announce_stop,
+            access_log=True,
+            grace_s=serving.GRACE_DEV_S,
+        )
+    )
+
+
+def _stop_with_parent(descriptor: int) -> None:
+    """Stop gently when the reloading parent is gone, however it went: its end of the pipe closes."""
+
+    def wait() -> None:
+        os.read(descriptor, 1)
+        os.kill(os.getpid(), 15)
+
+    threading.Thread(target=wait, name="holdfast-parent", daemon=True).start()
+
+
+@app.command()
+def serve(
+    target: TargetArgument,
+    host: Annotated[
+        str, typer.Option("--host", help="Anything but this machine needs an API key first.")
+    ] = "127.0.0.1",
+    port: PortOption = PORT,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, max=10_000, help="How many runs move at once here; 0: API only."),
+    ] = None,
+    database: DatabaseOption = None,
+    access_log: Annotated[bool, typer.Option("--access-log/--no-access-log", help="Log each request.")] = False,
+    log_level: LogLevelOption = "info",
+) -> None:
+    """Serve the API and execute runs, in one process. The database must have been migrated."""
+    from holdfast import serving
+
+    log_to_stderr(log_level)
+    holdfast = loaded(target, database, mode="serve", worker_slots=workers)
+    run(_demand_fit(holdfast, host))
+    listener = serving.listen(host, port)
+    run(
+        serving.serve(
+            holdfast,
+            listener,
+            ready=lambda: announce(holdfast, serving.url_of(listener)),
+            stopping=announce_stop,
+            access_log=access_log,
+        )
+    )
+
+
+async def _demand_fit(holdfast: Holdfast, host: str) -> None:
+    """The schema first: without it the database cannot be asked for keys."""
+    from holdfast import serving
+    from holdfast.store import migrate
+
+    await migrate.demand_current(holdfast.settings.database)
+    await serving.demand_authentication(holdfast.settings, host)
+
+
+@app.command()
+def worker(
+    target: TargetArgument,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=10_000, help="How many runs move at once here.")
+    ] = None,
+    database: DatabaseOption = None,
+    log_level: LogLevelOption = "info",
+) -> None:
+    """Execute runs, without an API. Start as many as you like on one database."""
+    from holdfast import serving
+
+    log_to_stderr(log_level)
+    holdfast = loaded(target, database, mode="serve", worker_slots=workers)
+    if holdfast.settings.worker_slots == 0:
+        refuse("HOLDFAST_WORKER_SLOTS is 0, so this worker would do nothing. Give it some: --workers 64")
+    run(serving.work(holdfast, ready=lambda: announce(holdfast, None), stopping=announce_stop))
+
+
+# --- the database ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def migrate(database: DatabaseOption = None) -> None:
+    """Bring the database to this version's schema, all of it or nothing. Safe to repeat."""
+    from holdfast.app import database_of
+    from holdfast.store import migrate as migrations
+    from holdfast.store.migrate import SchemaState
+
+    settings = configured(database)
+    url = database_of(settings).url
+
+    async def work() -> tuple[SchemaState, str | None]:
+        before = await migrations.state(settings.database)
+        await migrations.upgrade(settings.database)
+        return before
+
+    state, revision = run(work())
+    match state:
+        case SchemaState.CURRENT:
+            out.print(f"{url} is at schema {revision} already.", markup=False)
+        case SchemaState.EMPTY:
+            out.print(f"{url} is now at schema {migrations.head()}: tables made.", markup=False)
+        case SchemaState.OLDER | SchemaState.NEWER:
+            out.print(f"{url} is now at schema {migrations.head()}; it was at {revision}.", markup=False)
+
+
+@app.command()
+def doctor(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help="Also check that these agents load and their models' keys.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="What the server is going to listen on.")] = "127.0.0.1",
+    database: DatabaseOption = None,
+) -> None:
+    """Check what a start depends on, and say what to do. Exit code 1 if something would go wrong."""
+    from holdfast import doctor as examination
+    from holdfast.doctor import Finding, Verdict
+
+    settings = configured(database)
+    holdfast = loaded(target, database) if target is not None else None
+    colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
+
+    def show(finding: Finding) -> None:
+        out.print(f"[{colours[finding.verdict]}]{finding.verdict.value:8}[/] ", end="")
+        out.print(f"{finding.about}: {finding.seen}", markup=False)
+        if finding.advice:
+            out.print(f"         → {finding.advice}", markup=False)
+
+    async def work() -> int:
+        problems = 0
+        chosen = settings if holdfast is None else holdfast.settings
+        async for finding in examination.examine(chosen, holdfast, host=host):
+            problems += finding.verdict is Verdict.PROBLEM
+            show(finding)
+        return problems
+
+    problems = run(work())
+    out.print(f"{problems} problem{'' if problems == 1 else 's'}." if problems else "All is well.")
+    raise SystemExit(FAILURE if problems else 0)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+async def _with_auth(settings: Settings, work: Any) -> Any:
+    """Run `work(auth, now_ms)` on the open database."""
+    from holdfast.app import database_of, pepper_of, relay_of
+    from holdfast.bus.base import Hub
+    from holdfast.domain.determinism import SYSTEM
+    from holdfast.service.access import Auth
+    from holdfast.service.house import House
+    from holdfast.store import migrate, principals
+
+    pepper = pepper_of(settings)
+    await migrate.demand_current(settings.database)
+    database = database_of(settings)
+    await database.open()
+    try:
+        await database.write(None, principals.seed)
+        house = House(database=database, hub=Hub(relay_of(database, SYSTEM)), agents={})
+        return await work(Auth(house, pepper=pepper), SYSTEM.now_ms())
+    finally:
+        await database.close()
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What the key is for: shown in lists, and as who acted.")],
+    expires: Annotated[
+        int | None, typer.Option("--expires", min=1, max=3_650, metavar="DAYS", help="Else it never does.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="What it may do, such as runs:write; repeat it. Else all.")
+    ] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Make an API key and print it, this once: only its hash is kept. From then on every request needs one."""
+    from holdfast.domain import ids
+    from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL
+
+    settings = configured(database)
+
+    async def work(auth: Auth, now_ms: int) -> None:
+        expires_at = None if expires is None else now_ms + round(timedelta(days=expires).total_seconds() * 1000)
+        made = await auth.create_key(LOCAL_PRINCIPAL, name, scopes=scope or (ADMIN_SCOPE,), expires_at=expires_at)
+        err.print(
+            f"Key {ids.text(ids.KEY, made.key.id)} for {name}. It is shown this once; keep it safe.", markup=False
+        )
+        out.print(made.token, markup=False)
+
+    run(_with_auth(settings, work))
+
+
+@keys_app.command("list")
+def keys_list(database: DatabaseOption = None) -> None:
+    """List the API keys, oldest first, revoked ones too."""
+    from rich.table import Table
+
+    from holdfast.domain import ids
+    from holdfast.domain.access import LOCAL_PRINCIPAL, ApiKey
+
+    settings = configured(database)
+
+    def state(key: ApiKey, now_ms: int) -> str:
+        if key.revoked_at is not None:
+            return f"revoked {_moment(key.revoked_at)}"
+        if key.expires_at is None:
+            return "valid"
+        return f"{'expired' if key.expires_at <= now_ms else 'valid until'} {_moment(key.expires_at)}"
+
+    async def work(auth: Auth, now_ms: int) -> None:
+        found = await auth.list_keys(LOCAL_PRINCIPAL)
+        if not found:
+            out.print("There are no API keys. Make one: holdfast keys create NAME")
+            return
+        table = Table("Id", "Name", "Created", "State", box=None, pad_edge=False)
+        for key in found:
+            table.add_row(ids.text(ids.KEY, key.id), _plain(key.name), _moment(key.created_at), state(key, now_ms))
+        out.print(table)
+
+    run(_with_auth(settings, work))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help="Its id, key_…, or the key itself.")],
+    database: DatabaseOption = None,
+) -> None:
+    """Revoke an API key, for good. Running servers follow within seconds."""
+    from holdfast.domain import ids
+    from holdfast.domain.access import LOCAL_PRINCIPAL
+    from holdfast.domain.ids import KeyId
+
+    settings = configured(database)
+    shown = f"{ids.KEY}_{key.removeprefix('hf_').partition('.')[0]}" if key.startswith("hf_") else key
+    key_id = KeyId(ids.parse(ids.KEY, shown))
+
+    async def work(auth: Auth, _: int) -> None:
+        await auth.revoke_key(LOCAL_PRINCIPAL, key_id)
+        out.print(f"Revoked {shown}.", markup=False)
+
+    run(_with_auth(settings, work))
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+# --- the demo --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65_535, help=f"{PORT} unless given; with --once any free one.", show_default=False
+        ),
+    ] = None,
+    directory: Annotated[Path, typer.Option("--directory", help="Where its two databases are kept.")] = DEMO_DIRECTORY,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="A model's name, or scripted; else by OPENAI_API_KEY or ANTHROPIC_API_KEY, else scripted."
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Take the whole tour over HTTP, print it, and end.")] = False,
+    log_level: LogLevelOption = "warning",
+) -> None:
+    """Serve a support desk with its own shop database, and print what to try."""
+    from holdfast import serving
+    from holdfast.demo import build
+    from holdfast.demo.models import choose
+
+    log_to_stderr(log_level)
+    chosen = choose(model, os.environ)
+    listener = serving.listen("127.0.0.1", port if port is not None else 0 if once else PORT)
+    url = serving.url_of(listener)
+    settings = configured(None).model_copy(update={"mode": "dev"})
+    built = build(directory, chosen.model, settings)
+    out.print(f"The demo of Holdfast {__version__}: a support desk over a shop of its own.", markup=False)
+    line("files", f"{built.directory.resolve()} ({'made now' if built.shop_is_new else 'from an earlier start'})")
+    line("shop", ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in built.shop.counts().items()))
+    line("model", chosen.reason)
+    if once:
+        run(_tour_once(built, listener, url))
+        return
+    run(
+        serving.serve(
+            built.holdfast,
+            listener,
+            ready=lambda: _invite(built, url),
+            stopping=announce_stop,
+            access_log=False,
+            grace_s=serving.GRACE_DEV_S,
+        )
+    )
+
+
+def _invite(built: Demo, url: str) -> None:
+    from holdfast.demo import tour
+
+    out.print()
+    out.print(tour.invitation(url, built.directory.resolve()), markup=False)
+    out.print()
+    announce(built.holdfast, url)
+
+
+async def _tour_once(built: Demo, listener: socket.socket, url: str) -> None:
+    from holdfast import serving
+    from holdfast.demo import tour
+
+    async with serving.served(built.holdfast, listener):
+        await tour.take(url, lambda text: out.print(text, markup=False))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__, markup=False)

@@ -1,0 +1,62 @@
+"""Routes of agents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Request, Response
+from pydantic import Field
+
+from holdfast.domain import limits
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.errors import NotFound
+from holdfast.service import agents
+from holdfast.web import paging, routing, shapes, views
+from holdfast.web.paging import Cursor, Limit
+from holdfast.web.routing import Body, needs, problems
+from holdfast.web.runs import house_of
+
+Reads = Annotated[Principal, needs(Scope.AGENTS_READ)]
+Writes = Annotated[Principal, needs(Scope.AGENTS_WRITE)]
+
+router = routing.router()
+
+
+class EnabledIn(Body):
+    enabled: bool = Field(strict=True)
+
+
+@router.get("/v1/agents", response_model=shapes.Page[shapes.AgentOut], responses=problems(400, 422), tags=["agents"])
+async def list_agents(
+    request: Request, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The declared agents, in the order of their ids."""
+    here = paging.place(principal, "agents", {}, cursor, size=None)
+    after = "" if here.position is None else here.position.decode("utf-8", "replace")
+    found = await agents.page(house_of(request), principal, after, limit + 1)
+    return paging.answer(here, found, limit, views.agent, lambda view: view.record.id.encode())
+
+
+@router.get("/v1/agents/{agent_id}", response_model=shapes.AgentOut, responses=problems(404, 422), tags=["agents"])
+async def get_agent(request: Request, agent_id: str, principal: Reads) -> Response:
+    """An agent: what it is, what it takes and gives, what its tools are."""
+    view = await agents.get(house_of(request), principal, _known(agent_id))
+    return routing.json_response(views.agent(view))
+
+
+@router.put(
+    "/v1/agents/{agent_id}/enabled",
+    response_model=shapes.AgentOut,
+    responses=problems(400, 404, 415, 422),
+    tags=["agents"],
+)
+async def enable_agent(request: Request, agent_id: str, body: EnabledIn, principal: Writes) -> Response:
+    """The kill switch: new runs of an agent that is off are refused with 409 `agent_disabled`."""
+    view = await agents.enable(house_of(request), principal, _known(agent_id), body.enabled)
+    return routing.json_response(views.agent(view))
+
+
+def _known(agent_id: str) -> str:
+    if not agents.may_be_id(agent_id):
+        raise NotFound("There is no agent with this id.", code="agent_not_found")
+    return agent_id

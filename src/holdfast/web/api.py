@@ -1,0 +1,77 @@
+"""The native API as a FastAPI application: assembly only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
+
+from holdfast import _version
+from holdfast.domain import limits
+from holdfast.domain.access import Scope
+from holdfast.domain.errors import HoldfastError
+from holdfast.service.access import Auth
+from holdfast.service.health import Probe
+from holdfast.service.house import House
+from holdfast.web import agents, changes, docs, health, problems, runs, threads
+from holdfast.web.gate import Gate
+from holdfast.web.routing import Needs, Public
+
+DESCRIPTION: Final = (
+    "Durable runs of AI agents. Errors are application/problem+json with a stable code. Every POST takes an "
+    "Idempotency-Key. Lists are pages: pass next_cursor as cursor."
+)
+
+
+def build(
+    house: House,
+    *,
+    auth: Auth,
+    dev: bool = True,
+    body_bytes_max: int = limits.BODY_BYTES_MAX,
+    lifespan: Lifespan[FastAPI] | None = None,
+    title: str = "Holdfast",
+) -> FastAPI:
+    """The application. It may be mounted in another one; `lifespan` starts and stops what it needs."""
+    app = FastAPI(
+        title=title,
+        version=_version.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.house, app.state.auth, app.state.dev, app.state.probe = house, auth, dev, Probe(house)
+    for noun in (runs, threads, agents, changes, health, docs):
+        app.include_router(noun.router)
+    app.add_middleware(
+        Gate,
+        auth=auth,
+        determinism=house.determinism,
+        body_bytes_max=body_bytes_max,
+        public={route.path for route in routes_of(app) if scope_of(route) is Scope.PUBLIC},
+    )
+    app.add_exception_handler(HoldfastError, problems.holdfast_error)
+    app.add_exception_handler(RequestValidationError, problems.validation_error)
+    app.add_exception_handler(HTTPException, problems.http_error)
+    app.add_exception_handler(Exception, problems.unexpected_error)
+    setattr(app, "openapi", lambda: docs.document_of(app))
+    return app
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    return [route for route in app.routes if isinstance(route, APIRoute)]
+
+
+def scope_of(route: APIRoute) -> Scope | None:
+    """The scope that a route declares; None for one that declares none, which a test refuses."""
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, (Needs, Public)):
+            return dependency.call.scope
+    return None

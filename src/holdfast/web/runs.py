@@ -1,0 +1,428 @@
+"""Routes of runs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import Query, Request, Response
+from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+
+from holdfast.domain import ids, limits
+from holdfast.domain.access import Principal
+from holdfast.domain.errors import Conflict, Invalid
+from holdfast.domain.ids import PrincipalId, RunId, ThreadId
+from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus, RunView
+from holdfast.service import events, prompts, runs
+from holdfast.service.house import House
+from holdfast.service.runs import RunFilter, StartRun
+from holdfast.web import paging, routing, shapes, sse, streams, views
+from holdfast.web.paging import Cursor, Limit
+from holdfast.web.routing import Body, KeyHeader, Reads, Writes, filter_id, key_of, problems, text_of
+
+SEQ_MAX = limits.JOURNAL_STEPS_MAX
+AMOUNT_MAX = 2**53 - 1
+
+router = routing.router()
+
+
+# -- parameters -----------------------------------------------------------------------------------------------------
+
+
+def _strict_time(value: Any) -> Any:
+    if isinstance(value, str) and len(value) >= len("2026-01-01T00:00:00Z") and value[10] in "Tt":
+        return value
+    raise ValueError("a time is RFC 3339 with an offset, such as 2026-01-31T08:00:00Z")
+
+
+def _strict_bool(value: Any) -> Any:
+    if value in ("true", "false", True, False):
+        return value
+    raise ValueError("true or false")
+
+
+Time = Annotated[
+    AwareDatetime, BeforeValidator(_strict_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Flag = Annotated[bool, BeforeValidator(_strict_bool)]
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=limits.WAIT_S_MAX,
+        allow_inf_nan=False,
+        description="Seconds to hold the answer until the run ended, or waits for something.",
+    ),
+]
+Tag = Annotated[str, Field(min_length=1, max_length=limits.TAG_CHARS_MAX)]
+Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, strict=True)]
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp() * 1000)
+
+
+class LimitsIn(Body):
+    """Caps of a run. What is absent has no cap but the agent's."""
+
+    steps_max: Amount | None = None
+    tool_calls_max: Amount | None = None
+    tokens_max: Amount | None = None
+    cost_micros_max: Amount | None = None
+    active_ms_max: Amount | None = None
+    deadline: Time | None = Field(default=None, description="The calendar time at which the run ends at the latest.")
+
+    def caps(self) -> RunLimits:
+        return RunLimits(
+            self.steps_max, self.tool_calls_max, self.tokens_max, self.cost_micros_max, self.active_ms_max
+        )
+
+
+class ThreadIn(Body):
+    """A thread by the client's own id; `create`: make it if there is none."""
+
+    external_id: str = Field(min_length=1, max_length=limits.EXTERNAL_ID_CHARS_MAX)
+    create: bool = Field(default=False, strict=True)
+
+
+class StartIn(Body):
+    """A run to start. Without `thread_id` or `thread` it gets a thread of its own."""
+
+    agent: str = Field(min_length=1, max_length=64)
+    input: Any = Field(default=None, description="Text, content parts, or the agent's input type.")
+    thread_id: str | None = None
+    thread: ThreadIn | None = None
+    external_id: str | None = Field(default=None, min_length=1, max_length=limits.EXTERNAL_ID_CHARS_MAX)
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
+    tags: list[Tag] = Field(default_factory=list[str], max_length=limits.TAGS_MAX)
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    start_after: Time | None = None
+    limits: LimitsIn | None = None
+    on_disconnect: OnDisconnect = Field(
+        default=OnDisconnect.CONTINUE,
+        description="`cancel`: the run is cancelled if the client goes away before its answer. Only for requests that "
+        "are held open: a stream, or `wait`.",
+    )
+
+    def ask(self) -> StartRun:
+        if self.thread_id is not None and self.thread is not None:
+            raise Invalid("Give thread_id or thread, not both.", code="invalid_request")
+        caps = self.limits
+        return StartRun(
+            agent=self.agent,
+            input=self.input,
+            thread_id=None if self.thread_id is None else routing.thread_id(self.thread_id),
+            thread_external_id=None if self.thread is None else self.thread.external_id,
+            thread_create=self.thread is not None and self.thread.create,
+            external_id=self.external_id,
+            metadata=self.metadata,
+            tags=tuple(self.tags),
+            on_busy=self.on_busy,
+            start_after=_ms(self.start_after),
+            deadline=None if caps is None else _ms(caps.deadline),
+            limits=None if caps is None else caps.caps(),
+        )
+
+
+class CancelIn(Body):
+    reason: str | None = Field(default=None, max_length=limits.ERROR_CHARS_MAX)
+
+
+class RetryIn(Body):
+    """`limits` replace all limits of the run; without them it keeps its own."""
+
+    limits: LimitsIn | None = None
+
+
+def house_of(request: Request) -> House:
+    return request.app.state.house
+
+
+# -- starting -------------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/v1/runs",
+    status_code=201,
+    response_model=shapes.RunOut,
+    responses={
+        201: {
+            "description": "The run, or with `Accept: text/event-stream` its events from `run.queued` on.",
+            "content": streams.SSE_RESPONSE["content"],
+        },
+        **problems(400, 404, 409, 415, 422),
+    },
+    tags=["runs"],
+)
+async def start_run(
+    request: Request,
+    body: StartIn,
+    principal: Writes,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
+) -> Response:
+    """Start a run. It is durable when this answers."""
+    house = house_of(request)
+    streamed = _wants_events(request.headers.get("accept", ""))
+    _check_held_open(body, streamed, wait)
+    key = await key_of(request, principal, idempotency_key)
+    started = await runs.start(house, principal, body.ask(), key)
+    run_id = started.view.run.id
+    headers = routing.replay_headers(started.replayed, Location=f"{_root(request)}/v1/runs/{ids.text(ids.RUN, run_id)}")
+    cancels = body.on_disconnect is OnDisconnect.CANCEL
+    if streamed:
+        followed = await events.of_run(house, principal, run_id)
+        on_gone = _cancelling(house, principal, run_id) if cancels else None
+        return streams.of_run(request, followed, on_gone=on_gone, status_code=started.status, headers=headers)
+    view = started.view
+    if wait:
+        view = await _waited(request, principal, view, wait, cancels=cancels)
+    return routing.json_response(views.run(view), started.status, headers)
+
+
+def _root(request: Request) -> str:
+    return request.scope.get("root_path", "").rstrip("/")
+
+
+def _check_held_open(body: StartIn, streamed: bool, wait: float) -> None:
+    if streamed and wait:
+        raise Invalid("A stream does not wait: leave out wait, or accept application/json.", code="invalid_request")
+    if body.on_disconnect is OnDisconnect.CANCEL and not (streamed or wait):
+        raise Invalid(
+            "on_disconnect: cancel needs a request that is held open: wait, or Accept: text/event-stream.",
+            code="invalid_request",
+        )
+
+
+def _wants_events(accept: str) -> bool:
+    """Whether a client likes `text/event-stream` better than JSON."""
+    events_q, json_q = 0.0, 0.0
+    for item in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        q = next((_quality(p) for p in parameters if p.startswith("q=")), 1.0)
+        if name == "text/event-stream":
+            events_q = max(events_q, q)
+        elif name in ("application/json", "application/*"):
+            json_q = max(json_q, q)
+    return events_q > json_q
+
+
+def _quality(parameter: str) -> float:
+    try:
+        return float(parameter.removeprefix("q="))
+    except ValueError:
+        return 0.0
+
+
+def _cancelling(house: House, principal: Principal, run_id: RunId) -> sse.OnGone:
+    async def cancel() -> None:
+        try:
+            await runs.cancel(house, principal, run_id, "the client went away")
+        except Conflict:
+            pass  # it ended meanwhile
+
+    return cancel
+
+
+async def _waited(request: Request, principal: Principal, view: RunView, wait: float, *, cancels: bool) -> RunView:
+    house = house_of(request)
+    if not cancels:
+        return await runs.wait(house, principal, view, wait)
+    waiting = asyncio.create_task(runs.wait(house, principal, view, wait))
+    gone = asyncio.create_task(sse.disconnected(request.receive))
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            await _cancelling(house, principal, view.run.id)()
+        return await waiting
+    finally:
+        gone.cancel()
+        waiting.cancel()
+
+
+# -- looking --------------------------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/v1/runs", response_model=shapes.Page[shapes.RunOut], responses=problems(400, 422), tags=["runs"]
+)
+async def list_runs(
+    request: Request,
+    principal: Reads,
+    agent: Annotated[text_of(64) | None, Query()] = None,
+    thread_id: str | None = None,
+    status: Annotated[list[RunStatus] | None, Query(max_length=len(RunStatus))] = None,
+    tag: Annotated[text_of(limits.TAG_CHARS_MAX) | None, Query()] = None,
+    version: Annotated[text_of(64) | None, Query()] = None,
+    initiator: Annotated[str | None, Query(alias="principal")] = None,
+    parent_id: str | None = None,
+    external_id: Annotated[text_of(limits.EXTERNAL_ID_CHARS_MAX) | None, Query()] = None,
+    created_after: Time | None = None,
+    created_before: Time | None = None,
+    include_children: Flag = False,
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
+) -> Response:
+    """Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread."""
+    filters: dict[str, Any] = {
+        "agent": agent,
+        "thread_id": cast("ThreadId | None", filter_id(ids.THREAD, "thread_id", thread_id)),
+        "tag": tag,
+        "version": version,
+        "principal_id": cast("PrincipalId | None", filter_id(ids.PRINCIPAL, "principal", initiator)),
+        "parent_id": cast("RunId | None", filter_id(ids.RUN, "parent_id", parent_id)),
+        "external_id": external_id,
+        "created_after": _ms(created_after),
+        "created_before": _ms(created_before),
+        "include_children": include_children,
+        "status": tuple(sorted(set(status or ()))),
+    }
+    return await _runs_page(request, principal, "runs", filters, limit, cursor)
+
+
+async def _runs_page(
+    request: Request, principal: Principal, kind: str, filters: dict[str, Any], limit: int, cursor: str | None
+) -> Response:
+    named = {name: value.hex() if isinstance(value, bytes) else value for name, value in filters.items()}
+    here = paging.place(principal, kind, named, cursor, size=ids.ID_BYTES)
+    wanted = RunFilter(**filters, before=here.position, limit=limit + 1)
+    found = await runs.page(house_of(request), principal, wanted)
+    return paging.answer(here, found, limit, views.run, lambda view: view.run.id)
+
+
+@router.get(
+    "/v1/runs/{run_id}", response_model=shapes.RunOut, responses=problems(404, 422), tags=["runs"]
+)
+async def get_run(request: Request, run_id: str, principal: Reads, wait: Wait = 0) -> Response:
+    """A run as it stands."""
+    house = house_of(request)
+    view = await runs.get(house, principal, routing.run_id(run_id))
+    if wait:
+        view = await runs.wait(house, principal, view, wait)
+    return routing.json_response(views.run(view))
+
+
+@router.get(
+    "/v1/runs/{run_id}/events",
+    response_class=Response,
+    responses={200: streams.SSE_RESPONSE, **problems(400, 404, 422)},
+    tags=["runs"],
+)
+async def follow_run(
+    request: Request,
+    run_id: str,
+    principal: Reads,
+    last_event_id: streams.LastEventId = None,
+    after: streams.After = None,
+    until: Literal["waiting"] | None = None,
+) -> Response:
+    """A run's events: every durable one behind the cursor, once and in order; then what happens, until it ended.
+
+    `until=waiting` ends the stream also when the run waits.
+    """
+    cursor = streams.run_cursor(last_event_id, after)
+    followed = await events.of_run(
+        house_of(request), principal, routing.run_id(run_id), cursor, until_waiting=until is not None
+    )
+    return streams.of_run(request, followed)
+
+
+Seq = Annotated[int, Field(ge=1, le=SEQ_MAX)]
+
+
+@router.get(
+    "/v1/runs/{run_id}/steps",
+    response_model=shapes.Page[shapes.StepRow],
+    responses=problems(400, 404, 422),
+    tags=["steps"],
+)
+async def list_steps(
+    request: Request, run_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The steps of a run, oldest first, without what they recorded."""
+    id = routing.run_id(run_id)
+    here = paging.place(principal, "steps", {"run_id": run_id}, cursor, size=paging.NUMBER_BYTES)
+    run, found = await runs.steps(house_of(request), principal, id, here.number, limit + 1)
+    return paging.answer(here, found, limit, lambda entry: views.step_row(run, entry), lambda entry: entry.seq or 0)
+
+
+@router.get(
+    "/v1/runs/{run_id}/steps/{seq}", response_model=shapes.StepOut, responses=problems(404, 422), tags=["steps"]
+)
+async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
+    """One step, with what it recorded."""
+    run, entry = await runs.step(house_of(request), principal, routing.run_id(run_id), seq)
+    return routing.json_response(views.step(run, entry))
+
+
+@router.get(
+    "/v1/runs/{run_id}/steps/{seq}/prompt",
+    response_model=shapes.PromptOut,
+    responses=problems(404, 422),
+    tags=["steps"],
+)
+async def get_prompt(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
+    """What a model step asked, exactly."""
+    found = await prompts.get(house_of(request), principal, routing.run_id(run_id), seq)
+    return routing.json_response(routing.json_of(found))
+
+
+@router.get(
+    "/v1/runs/{run_id}/children",
+    response_model=shapes.Page[shapes.RunOut],
+    responses=problems(400, 404, 422),
+    tags=["runs"],
+)
+async def list_children(
+    request: Request, run_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The runs that this one started, newest first."""
+    id = routing.run_id(run_id)
+    await runs.get(house_of(request), principal, id)
+    return await _runs_page(request, principal, "children", {"parent_id": id}, limit, cursor)
+
+
+# -- stopping and going on ------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/v1/runs/{run_id}/cancel",
+    status_code=202,
+    response_model=shapes.RunOut,
+    responses={
+        200: {"description": "The run was cancelled before.", "model": shapes.RunOut},
+        **problems(400, 404, 409, 415, 422),
+    },
+    tags=["runs"],
+)
+async def cancel_run(
+    request: Request, run_id: str, principal: Writes, body: CancelIn | None = None, idempotency_key: KeyHeader = None
+) -> Response:
+    """Ask a run and its children to stop. A queued or waiting one ends at once, a running one as soon as it can."""
+    key = await key_of(request, principal, idempotency_key)
+    reason = None if body is None else body.reason
+    outcome = await runs.cancel(house_of(request), principal, routing.run_id(run_id), reason, key)
+    headers = routing.replay_headers(outcome.replayed)
+    return routing.json_response(views.run(outcome.view), outcome.status, headers)
+
+
+@router.post(
+    "/v1/runs/{run_id}/retry",
+    status_code=202,
+    response_model=shapes.RunOut,
+    responses=problems(400, 404, 409, 415, 422),
+    tags=["runs"],
+)
+async def retry_run(
+    request: Request, run_id: str, principal: Writes, body: RetryIn | None = None, idempotency_key: KeyHeader = None
+) -> Response:
+    """Queue a failed run again. What it recorded stays; the step at which it failed runs anew."""
+    key = await key_of(request, principal, idempotency_key)
+    given = None if body is None else body.limits
+    caps = None if given is None else given.caps()
+    deadline = None if given is None else _ms(given.deadline)
+    id = routing.run_id(run_id)
+    retried = await runs.retry(house_of(request), principal, id, caps, key, deadline=deadline)
+    headers = routing.replay_headers(retried.replayed)
+    return routing.json_response(views.run(retried.view), retried.status, headers)

@@ -1,0 +1,238 @@
+"""What the API answers with, as the OpenAPI document shows it. `views.py` writes these; a test holds the two together.
+
+Times are RFC 3339 in UTC with milliseconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.domain.agents import AgentKind, EffectClass
+from holdfast.domain.journal import StepKind, StepStatus
+from holdfast.domain.runs import OnBusy, RunStatus
+from holdfast.domain.threads import Role, ThreadStatus
+
+T = TypeVar("T")
+
+Phase = Literal["delayed", "behind", "ready", "executing", "cancelling", "waiting", "ended"]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
+
+class Page(Shape, Generic[T]):
+    """`next_cursor` leads to the next page of the same list; null on the last one."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+class ParentOut(Shape):
+    run_id: str
+    step: str
+
+
+class UsageOut(Shape):
+    """`cost_micros`: millionths of a US dollar; `priced`: false if a call had no known price."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    priced: bool
+
+
+class RunErrorOut(BaseModel):
+    """Why a run failed. `code` is stable; `step` the key of the step at which it failed."""
+
+    code: str
+    message: str
+    step: str | None = None
+    retryable: bool = True
+    details: dict[str, Any] | None = None
+
+
+class WaitOut(BaseModel):
+    """What a run waits for, by type: a run that holds its thread, a timer, a child, a worker that serves its agent."""
+
+    type: Literal["run", "timer", "child", "worker"]
+    id: str
+    step: str | None = None
+    due_at: datetime | None = None
+
+
+class LimitsOut(Shape):
+    """Caps of a run; what is absent has no cap but the agent's."""
+
+    steps_max: int | None = None
+    tool_calls_max: int | None = None
+    tokens_max: int | None = None
+    cost_micros_max: int | None = None
+    active_ms_max: int | None = None
+
+
+class RunOut(Shape):
+    """One execution of one agent, in one thread."""
+
+    id: str
+    external_id: str | None
+    tenant_id: str
+    thread_id: str
+    root_id: str
+    parent: ParentOut | None
+    forked_from: None
+    successor_id: str | None = Field(description="The run that went on with `ctx.restart`.")
+    agent: str
+    acting_agent: str
+    agent_version: str
+    initiator: str
+    status: RunStatus
+    phase: Phase = Field(description="The status in finer words.")
+    input: Any
+    output: Any
+    error: RunErrorOut | None
+    waiting_on: list[WaitOut]
+    queue_position: int | None = Field(description="How many runs of the thread go first.")
+    start_after: datetime | None
+    wake_at: datetime | None
+    cancel_requested_at: datetime | None
+    cancel_reason: str | None
+    deadline: datetime | None
+    limits: LimitsOut
+    on_busy_applied: OnBusy | None
+    metadata: dict[str, Any]
+    tags: list[str]
+    trace_id: str
+    usage: UsageOut
+    steps: int
+    attempt: int = Field(description="How often a worker took the run up.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class StepErrorOut(BaseModel):
+    code: str
+    message: str
+    error_type: str | None = None
+    details: dict[str, Any] = {}
+
+
+class StepRow(Shape):
+    """A step of a run, without its payload."""
+
+    run_id: str
+    seq: int
+    pos: int
+    key: str
+    kind: StepKind
+    name: str
+    attempt: int
+    tries: int = Field(description="How often its body ran in this attempt.")
+    status: StepStatus
+    input_digest: str | None
+    error: StepErrorOut | None
+    usage: UsageOut | None
+    effect: None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class StepOut(StepRow):
+    """A step of a run, with what it recorded."""
+
+    output: Any
+
+
+class PromptOut(BaseModel):
+    """What a model was asked, exactly."""
+
+    model: Any = None
+    instructions: Any = None
+    messages: list[Any]
+    tools: Any = None
+    output: Any = None
+    settings: Any = None
+
+
+class ThreadOut(Shape):
+    """A conversation: ordered messages across runs."""
+
+    id: str
+    external_id: str | None
+    title: str | None
+    metadata: dict[str, Any]
+    status: ThreadStatus
+    head_run_id: str | None
+    waiting_on: list[WaitOut]
+    branch_of: None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class PartOut(BaseModel):
+    type: Literal["text", "thinking", "tool_call", "tool_result", "file", "data"]
+
+
+class MessageOut(Shape):
+    """A message of a thread; `void` ones were rolled back and are shown to no model."""
+
+    id: str
+    thread_id: str
+    run_id: str
+    step_seq: int | None
+    position: int
+    role: Role
+    parts: list[PartOut]
+    status: Literal["complete", "void"]
+    created_at: datetime
+
+
+class ToolOut(BaseModel):
+    name: str
+    description: str | None = None
+    effect: EffectClass | None = None
+
+
+class AgentOut(Shape):
+    """Something runnable, declared in code. `workers`: how many live ones can run it."""
+
+    id: str
+    kind: AgentKind
+    version: str
+    enabled: bool
+    workers: int
+    name: str
+    description: str
+    metadata: dict[str, Any]
+    model: str | None
+    instructions: str | None
+    tools: list[ToolOut]
+    handoffs: list[str]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    updated_at: datetime
+
+
+class HealthOut(Shape):
+    status: Literal["ok"]
+
+
+class ReadyOut(Shape):
+    status: Literal["ready"]
+    checks: dict[str, str]
+
+
+class InfoOut(Shape):
+    name: Literal["holdfast"]
+    version: str
+    mode: Literal["dev", "serve"]
+    database: Literal["sqlite", "postgresql"]
+    authentication: bool = Field(description="Whether an API key is needed.")
+    agents: int = Field(description="How many agents this process can run.")
+    features: list[str]

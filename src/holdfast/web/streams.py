@@ -1,0 +1,111 @@
+"""From a service's stream to one on the wire: cursors in, ids out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Query, Request
+
+from holdfast.bus.base import Change
+from holdfast.domain import errors
+from holdfast.domain.events import Event
+from holdfast.service.access import Auth
+from holdfast.service.events import Quiet, ThreadCursor
+from holdfast.web import gate, sse, views
+from holdfast.web.sse import EventStream, OnGone, StillAllowed
+
+CURSOR_CHARS_MAX: Final = 64
+_RUN_CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,17})")
+_THREAD_CURSOR: Final = re.compile(r"(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})")
+
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="The id of the last event that was seen; the stream goes on behind it. Wins over `after`.",
+    ),
+]
+After = Annotated[str | None, Query(description="The same as a parameter, for clients that cannot set the header.")]
+
+SSE_RESPONSE: Final[dict[str, Any]] = {
+    "description": "Events (text/event-stream). `id` is set where a client may resume, `event` is the type, `data` "
+    "is `{pos, run_id, thread_id, type, at, data}`.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+def run_cursor(last_event_id: str | None, after: str | None) -> int:
+    given = last_event_id if last_event_id is not None else after
+    if given is None:
+        return 0
+    if _RUN_CURSOR.fullmatch(given) is None:
+        raise errors.Invalid("The run has no event with this id.", code="bad_cursor")
+    return int(given)
+
+
+def thread_cursor(last_event_id: str | None, after: str | None) -> ThreadCursor:
+    given = last_event_id if last_event_id is not None else after
+    if given is None:
+        return ThreadCursor()
+    found = _THREAD_CURSOR.fullmatch(given)
+    if found is None:
+        raise errors.Invalid("The thread has no event with this id.", code="bad_cursor")
+    return ThreadCursor(int(found[1]), int(found[2]))
+
+
+def of_run(
+    request: Request, events: AsyncIterator[Event | Quiet], *, on_gone: OnGone | None = None, **response: Any
+) -> EventStream:
+    """A run's events; their ids are positions in its journal."""
+    return EventStream(_run_chunks(events), allowed=_allowed(request), on_gone=on_gone, **response)
+
+
+async def _run_chunks(events: AsyncIterator[Event | Quiet]) -> AsyncIterator[bytes | None]:
+    async for event in events:
+        if isinstance(event, Quiet):
+            yield None
+        else:
+            yield sse.encoded(event.type, views.event(event), None if event.pos is None else str(event.pos))
+
+
+def of_thread(request: Request, events: AsyncIterator[Event | Quiet]) -> EventStream:
+    """A thread's events; their ids are `ordinal.pos`."""
+    return EventStream(_thread_chunks(events), allowed=_allowed(request))
+
+
+async def _thread_chunks(events: AsyncIterator[Event | Quiet]) -> AsyncIterator[bytes | None]:
+    async for event in events:
+        if isinstance(event, Quiet):
+            yield None
+        else:
+            id = None if event.pos is None else f"{event.ordinal}.{event.pos}"
+            yield sse.encoded(event.type, views.event(event), id)
+
+
+def of_changes(request: Request, changes: AsyncIterator[Change | Quiet]) -> EventStream:
+    """Hints; they have no ids, since there is nothing to resume."""
+    return EventStream(_change_chunks(changes), allowed=_allowed(request))
+
+
+async def _change_chunks(changes: AsyncIterator[Change | Quiet]) -> AsyncIterator[bytes | None]:
+    async for change in changes:
+        yield None if isinstance(change, Quiet) else sse.encoded("change", views.change(change))
+
+
+def _allowed(request: Request) -> StillAllowed:
+    """Whether the one who opened the stream would still be let in."""
+    auth: Auth = request.app.state.auth
+    visit = gate.visit_of(request.scope, request.headers)
+
+    async def allowed() -> bool:
+        try:
+            await auth.admit(visit)
+        except errors.Unauthenticated:
+            return False
+        except errors.Unavailable:
+            return True  # nobody can be asked: what was allowed stays so until somebody can
+        return True
+
+    return allowed

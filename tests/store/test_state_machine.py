@@ -1,0 +1,389 @@
+"""The store against a small pure model, under moves that Hypothesis chooses: starts with every `on_busy`, claims by two
+workers, appends by owners and zombies, parks, timers, children, lapses, cancels, ends.
+
+The model knows nothing of SQL: dictionaries of runs and lists of what was written. After every move the database is
+compared with it, and the invariants of the journal and of threads are checked on the database alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule, run_state_machine_as_test
+
+from holdfast.domain import limits
+from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.ids import RunId, ThreadId
+from holdfast.domain.journal import EntryType, Phase
+from holdfast.domain.runs import OnBusy, Run, RunStatus
+from holdfast.store import claims, heads, runs, threads
+from holdfast.store.base import Database, Tx
+from holdfast.store.claims import Claimed
+from holdfast.store.journal import Release
+from holdfast.testing.store import (
+    LEASE_MS,
+    TENANT,
+    WORKER_A,
+    WORKER_B,
+    Clock,
+    Store,
+    assert_dense,
+    cancel_run,
+    insert_run,
+    opening,
+    said,
+    step,
+)
+from tests import databases
+
+QUEUED, RUNNING, WAITING = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING
+
+
+@dataclass
+class ModelRun:
+    """What must be true of a run."""
+
+    run: Run
+    rank: int
+    status: RunStatus = QUEUED
+    due: int = 0
+    start_after: int = 0
+    worker: bytes | None = None
+    epoch: int = 0
+    lease_until: int = 0
+    lapses: int = 0
+    cancel: bool = False
+    started: bool = False
+    wake_at: int | None = None
+    steps: list[str] = field(default_factory=list)
+    open_steps: int = 0
+    parent: RunId | None = None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Subclassed with `fresh()`, which gives an open and empty database."""
+
+    threads_known = Bundle("threads")
+    claims_known = Bundle("claims")
+    runs_known = Bundle("runs")
+
+    def fresh(self, determinism: Determinism) -> Database:
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = Clock()
+        self.database = self.fresh(Determinism(now_ms=self.clock, random=SYSTEM.random))
+        self.store = Store(self.database, self.clock)
+        self.model: dict[RunId, ModelRun] = {}
+        self.numbers = 0
+        self.do(self.database.open())
+        self.do(self.store.seed())
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+
+    def teardown(self) -> None:
+        self.do(self.database.close())
+        self.loop.close()
+
+    # -- the model's own rules
+
+    def of_thread(self, thread_id: ThreadId) -> list[ModelRun]:
+        live = [m for m in self.model.values() if m.run.thread_id == thread_id and not m.status.ended]
+        return sorted(live, key=lambda m: m.rank)
+
+    def head_of(self, thread_id: ThreadId) -> ModelRun | None:
+        live = self.of_thread(thread_id)
+        return live[0] if live else None
+
+    def claimable(self) -> list[ModelRun]:
+        heads_ = [self.head_of(t) for t in {m.run.thread_id for m in self.model.values()}]
+        return [m for m in heads_ if m is not None and m.status is QUEUED and m.due <= self.clock()]
+
+    def queue(self, m: ModelRun, due: int) -> None:
+        m.status, m.due, m.worker, m.wake_at = QUEUED, due, None, None
+
+    def end(self, m: ModelRun, status: RunStatus) -> None:
+        before = self.head_of(m.run.thread_id)
+        m.status, m.worker, m.wake_at = status, None, None
+        after = self.head_of(m.run.thread_id)
+        if after is not None and after is not before:
+            after.due = max(self.clock(), after.start_after)
+        parent = self.model.get(m.parent) if m.parent else None
+        if parent is not None and parent.status is WAITING:
+            self.queue(parent, self.clock())
+
+    # -- moves
+
+    @rule(target=threads_known)
+    def a_thread_begins(self) -> ThreadId:
+        return self.do(self.store.thread())
+
+    @rule(
+        target=runs_known,
+        thread_id=threads_known,
+        on_busy=st.sampled_from(OnBusy),
+        later=st.sampled_from([0, 0, 0, 2_000]),
+    )
+    def a_run_starts(self, thread_id: ThreadId, on_busy: OnBusy, later: int) -> Any:
+        """What the start verb does under each `on_busy`, in one transaction."""
+        run_id = RunId(self.store.new_id())
+        holder = self.head_of(thread_id)
+        if holder is not None and on_busy is OnBusy.REJECT:
+            found = self.do(self.store.read(lambda tx: threads.holder(tx, TENANT, thread_id)))
+            assert found is not None and found.run_id == holder.run.id
+            return multiple()
+        interrupts = holder is not None and on_busy in (OnBusy.INTERRUPT, OnBusy.ROLLBACK)
+        given = {"start_after": self.clock() + later if later else None, "on_busy_applied": on_busy}
+
+        async def body(tx: Tx) -> Run:
+            rank = None
+            if interrupts:
+                rank = await threads.next_rank(tx, TENANT, thread_id)
+                rank = await runs.rank_behind_holder(tx, TENANT, thread_id) or rank
+            run = await insert_run(tx, TENANT, thread_id, run_id, None, rank, b"1", (), given)
+            if interrupts:
+                assert holder is not None
+                await cancel_run(tx, holder.run, on_busy is OnBusy.ROLLBACK, "interrupted")
+            return run
+
+        run = self.do(self.store.write(body))
+        queue = self.of_thread(thread_id)
+        if interrupts and len(queue) > 1:
+            assert queue[0].rank < run.rank < queue[1].rank, "an interrupt goes directly behind the holder"
+        elif queue:
+            assert run.rank > queue[-1].rank, "a queue keeps its order"
+        due = max(self.clock(), run.start_after or 0)
+        self.model[run_id] = ModelRun(run, run.rank, due=due, start_after=run.start_after or 0)
+        if interrupts:
+            assert holder is not None
+            self._asked_to_stop(holder)
+        return run_id
+
+    @rule(target=runs_known, claimed=claims_known)
+    def a_run_starts_a_child(self, claimed: Claimed) -> Any:
+        parent = self.model[claimed.run.id]
+        if parent.run.depth >= 2 or parent.epoch != claimed.epoch or parent.status is not RUNNING:
+            return multiple()
+        child = self.do(self.store.start(parent=parent.run))
+        self.model[child.id] = ModelRun(child, child.rank, due=self.clock(), parent=parent.run.id)
+        return child.id
+
+    @rule(target=claims_known, worker=st.sampled_from([WORKER_A, WORKER_B]), limit=st.integers(1, 3))
+    def a_worker_claims_some(self, worker: Any, limit: int) -> Any:
+        return self.a_worker_claims(worker, limit)
+
+    def a_worker_claims(self, worker: Any, limit: int) -> Any:
+        may = {m.run.id: m for m in self.claimable()}
+        got: list[Claimed] = self.do(self.store.claim(worker, limit=limit))
+        assert {c.run.id for c in got} <= set(may)
+        assert len(got) == min(limit, len(may)), "a claimable run was not claimed"
+        for claimed in got:
+            m = may[claimed.run.id]
+            assert claimed.epoch > m.epoch and claimed.lapses == m.lapses
+            assert [e.key for e in claimed.entries if e.seq] == m.steps, "a claim returns everything recorded"
+            m.status, m.worker, m.epoch, m.started = RUNNING, worker, claimed.epoch, True
+            m.lease_until = self.clock() + LEASE_MS
+        return multiple(*got)
+
+    def _ours(self, claimed: Claimed) -> ModelRun | None:
+        """The run, if this claim of it still holds."""
+        m = self.model[claimed.run.id]
+        return m if m.status is RUNNING and m.epoch == claimed.epoch else None
+
+    def _progress(self, m: ModelRun) -> None:
+        m.lapses, m.lease_until = 0, self.clock() + LEASE_MS
+
+    @rule(claimed=claims_known, count=st.integers(1, 3), opens=st.booleans())
+    def an_owner_or_a_zombie_appends(self, claimed: Claimed, count: int, opens: bool) -> None:
+        keys = [f"s#{self.numbers + n}" for n in range(count)]
+        self.numbers += count
+        new = [e for k in keys for e in ([opening(k), step(k)] if opens else [step(k)])]
+        appended = self.do(self.store.append(claimed, *new))
+        m = self._ours(claimed)
+        assert appended.refused is (m is None)
+        if m is not None:
+            assert appended.cancel is m.cancel and appended.seq == len(m.steps)
+            m.steps += keys
+            self._progress(m)
+
+    @rule(claimed=claims_known, sleep=st.sampled_from([None, 0, 1_000, 30_000]), on_children=st.booleans())
+    def an_owner_or_a_zombie_parks(self, claimed: Claimed, sleep: int | None, on_children: bool) -> None:
+        own = [c for c in self.model.values() if c.parent == claimed.run.id]
+        children = own if on_children else []
+        wake_at = None if sleep is None else self.clock() + sleep
+        parked = self.do(self.store.park(claimed, wake_at=wake_at, children=[c.run.id for c in children]))
+        m = self._ours(claimed)
+        if m is None:
+            assert parked.refused and not parked.open_again
+        elif m.cancel or sleep == 0 or any(c.status.ended for c in children):
+            assert parked.open_again and not parked.refused
+        else:
+            assert not parked.open_again and not parked.refused
+            m.status, m.worker, m.wake_at, m.lapses = WAITING, None, wake_at, 0
+
+    @rule(claimed=consumes(claims_known), status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED]))
+    def an_owner_or_a_zombie_finishes(self, claimed: Claimed, status: RunStatus) -> None:
+        done = self.do(self.store.finish(claimed, status=status))
+        m = self._ours(claimed)
+        assert done.refused is (m is None)
+        if m is not None:
+            m.lapses = 0
+            self.end(m, status)
+
+    @rule(claimed=claims_known)
+    def an_owner_or_a_zombie_lets_go(self, claimed: Claimed) -> None:
+        released = self.do(self.store.append(claimed, said(EntryType.RUN_QUEUED), change=Release()))
+        m = self._ours(claimed)
+        assert released.refused is (m is None)
+        if m is not None:
+            m.lapses = 0
+            self.queue(m, self.clock())
+
+    @rule(ms=st.sampled_from([1, 500, 2_000, LEASE_MS + 1, 60_000]))
+    def time_passes(self, ms: int) -> None:
+        self.clock.advance(ms)
+
+    @rule()
+    def timers_ring(self) -> None:
+        due = {m.run.id for m in self.model.values() if m.status is WAITING and (m.wake_at or 2**62) <= self.clock()}
+
+        async def body(tx: Tx) -> set[RunId]:
+            return {c.run_id for c in await runs.due(tx, 100) if await claims.wake_due(tx, c)}
+
+        assert self.do(self.store.write(body, None)) == due
+        for run_id in due:
+            self.queue(self.model[run_id], self.clock())
+
+    @rule(me=st.sampled_from([WORKER_A, WORKER_B]))
+    def recovery_takes_back_what_lapsed(self, me: Any) -> None:
+        lapsed = [
+            m for m in self.model.values() if m.status is RUNNING and m.worker != me and m.lease_until < self.clock()
+        ]
+        found = self.do(self.store.read(lambda tx: heads.lapsed(tx, but_not_of=me, limit=100), None))
+        assert {h.run_id for h, _ in found} == {m.run.id for m in lapsed}
+        for head, thread_id in found:
+            self._take_back(self.model[head.run_id], head.epoch, thread_id, dead=False)
+
+    @rule(worker=st.sampled_from([WORKER_A, WORKER_B]))
+    def a_worker_dies(self, worker: Any) -> None:
+        held = self.do(self.store.read(lambda tx: heads.of_owner(tx, worker, limit=100), None))
+        assert {h.run_id for h, _ in held} == {m.run.id for m in self.model.values() if m.worker == worker}
+        for head, thread_id in held:
+            self._take_back(self.model[head.run_id], head.epoch, thread_id, dead=True)
+
+    @rule(target=claims_known, claimed=claims_known)
+    def another_worker_takes_over(self, claimed: Claimed) -> Any:
+        """What leaves a zombie beside a new owner, which single moves reach too seldom."""
+        m = self._ours(claimed)
+        if m is None:
+            return multiple()
+        self._take_back(m, claimed.epoch, m.run.thread_id, dead=True)
+        self.clock.advance(max(0, m.due - self.clock()))
+        return self.a_worker_claims(WORKER_B if claimed.epoch % 2 else WORKER_A, 100)
+
+    def _take_back(self, m: ModelRun, epoch: int, thread_id: ThreadId, *, dead: bool) -> None:
+        async def body(tx: Tx) -> Any:
+            return await claims.requeue_orphan(tx, TENANT, thread_id, m.run.id, epoch, dead=dead)
+
+        back = self.do(self.store.write(body, None))
+        assert back is not None
+        m.lapses += 1
+        m.epoch += 1
+        poisoned = not m.cancel and m.lapses >= limits.LAPSES_POISONED
+        assert (back.cancelled, back.poisoned) == (m.cancel, poisoned)
+        if m.cancel:
+            self.end(m, RunStatus.CANCELLED)
+        elif poisoned:
+            self.end(m, RunStatus.FAILED)
+        else:
+            wait = limits.LAPSE_BACKOFF_MS * 2 ** (m.lapses - 2) if m.lapses >= limits.LAPSES_ALONE else 0
+            self.queue(m, self.clock() + wait)
+
+    @rule(run_id=runs_known)
+    def somebody_cancels(self, run_id: RunId) -> None:
+        m = self.model[run_id]
+        cancelled = self.do(self.store.cancel(m.run))
+        assert (cancelled is not None) is (m.status in (QUEUED, WAITING))
+        self._asked_to_stop(m)
+
+    def _asked_to_stop(self, m: ModelRun) -> None:
+        if m.status is RUNNING:
+            m.cancel = True
+        elif not m.status.ended:
+            m.epoch += 1
+            self.end(m, RunStatus.CANCELLED)
+
+    # -- what must hold after every move
+
+    @invariant()
+    def the_database_is_as_the_model_says(self) -> None:
+        self.do(self._compare())
+
+    async def _compare(self) -> None:
+        async def body(tx: Tx) -> dict[RunId, Any]:
+            found: dict[RunId, Any] = {}
+            for run_id in self.model:
+                run, head = await runs.get(tx, TENANT, run_id), await heads.get(tx, TENANT, run_id)
+                found[run_id] = (run, head, await claims.load(tx, TENANT, run_id))
+            return found
+
+        found = await self.store.read(body)
+        ordinals: dict[ThreadId, list[int]] = {}
+        started: dict[ThreadId, int] = {}
+        for run_id, (run, head, journal) in found.items():
+            m = self.model[run_id]
+            assert run.status is m.status
+            assert (head.owner, head.epoch, head.lapses) == (m.worker, m.epoch, m.lapses)
+            assert (head.owner is not None) is (run.status is RUNNING) is (head.lease_until is not None)
+            assert_dense(journal, head)
+            assert [e.key for e in journal if e.phase is Phase.RESULT] == m.steps
+            assert head.epoch >= max(e.epoch for e in journal)
+            is_head = self.head_of(run.thread_id) is m
+            assert (run.claimable_at is not None) is (m.status is QUEUED and is_head)
+            assert run.claimable_at is None or run.claimable_at == m.due
+            assert run.wake_at == m.wake_at and (run.wake_at is None or m.status is WAITING)
+            assert (run.started_at is not None) is m.started is (run.ordinal is not None)
+            assert (run.ended_at is not None) is m.status.ended
+            if run.started_at is not None and run.ended_at is None:
+                started[run.thread_id] = started.get(run.thread_id, 0) + 1
+                assert is_head, "only the head of a thread has started"
+            if run.ordinal is not None:
+                ordinals.setdefault(run.thread_id, []).append(run.ordinal)
+        assert all(count == 1 for count in started.values())
+        assert all(sorted(numbers) == list(range(1, len(numbers) + 1)) for numbers in ordinals.values())
+
+
+def test_the_store_keeps_to_the_model_on_sqlite(sqlite_template: Path) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "machine.db")
+
+        class OnSqlite(StoreMachine):
+            def fresh(self, determinism: Determinism) -> Database:
+                for old in Path(directory).glob("machine.db*"):
+                    old.unlink()
+                shutil.copyfile(sqlite_template, path)
+                return databases.connect(f"sqlite:///{path}", determinism=determinism)
+
+        run_state_machine_as_test(OnSqlite, settings=settings(max_examples=60, stateful_step_count=40))
+
+
+@pytest.mark.postgres
+def test_the_store_keeps_to_the_model_on_postgresql(postgres_url: str) -> None:
+    class OnPostgres(StoreMachine):
+        def fresh(self, determinism: Determinism) -> Database:
+            self.do(databases.empty_postgres(postgres_url))
+            return databases.connect(postgres_url, determinism=determinism, pool=2)
+
+    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=8, stateful_step_count=30))
