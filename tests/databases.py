@@ -114,7 +114,8 @@ def _private_server() -> str:
     binaries = _binaries()
     if binaries is None:
         raise NotFoundHere(
-            "No PostgreSQL: nothing answers on 127.0.0.1:5432, HOLDFAST_TEST_POSTGRES is not set, and there is no initdb."
+            "No PostgreSQL: nothing answers on 127.0.0.1:5432, HOLDFAST_TEST_POSTGRES is not set, and there is no "
+            "initdb to start a private server from."
         )
     prefix = _as_unprivileged()
     home = Path(tempfile.mkdtemp(prefix="holdfast-pg-"))

@@ -96,9 +96,17 @@ class Holdfast:
     def app(self) -> FastAPI:
         """The FastAPI application, built on first use."""
         if self._app is None:
+            from holdfast.service.access import Auth
             from holdfast.web import api
 
-            self._app = api.build(self.house, self.settings, lifespan=self._lifespan)
+            settings = self.settings
+            self._app = api.build(
+                self.house,
+                auth=Auth(self.house, pepper=pepper_of(settings), required=settings.require_auth),
+                dev=settings.mode == "dev",
+                body_bytes_max=settings.body_bytes_max,
+                lifespan=self._lifespan,
+            )
         return self._app
 
     def mount(self, app: FastAPI, path: str) -> None:
@@ -178,12 +186,12 @@ def _freeze_gc() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def pepper_of(settings: Settings, determinism: Determinism = SYSTEM) -> bytes:
-    """The secret that API keys are hashed with: configured, or made once beside a SQLite database."""
+def pepper_of(settings: Settings, determinism: Determinism = SYSTEM) -> bytes | None:
+    """The secret that API keys are hashed with: configured, or made once beside a SQLite database; None if neither."""
     if settings.pepper is not None:
         return settings.pepper.get_secret_value().encode()
     if not settings.database.startswith("sqlite:///"):
-        raise DefinitionError("Set HOLDFAST_PEPPER to a long random secret: API keys are hashed with it.")
+        return None
     path = Path(settings.database.removeprefix("sqlite:///")).expanduser().resolve()
     path = path.with_name(path.name + ".pepper")
     if not path.exists():

@@ -16,7 +16,7 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,7 +113,7 @@ async def has_key(settings: Settings) -> bool:
 
 
 @contextlib.contextmanager
-def stopping_gently(stop: Callable[[], None]) -> Iterator[None]:
+def stopping_gently(stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` at the first signal, exit hard at the second. For the main thread."""
     told = False
 
@@ -209,7 +209,7 @@ class Server(uvicorn.Server):
         self.ready = asyncio.Event()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def capture_signals(self) -> Generator[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -266,7 +266,7 @@ async def serve(
 
 
 @contextlib.asynccontextmanager
-async def served(holdfast: Holdfast, listener: socket.socket, *, access_log: bool = False) -> AsyncIterator[None]:
+async def served(holdfast: Holdfast, listener: socket.socket, *, access_log: bool = False) -> AsyncGenerator[None]:
     """Serve while the block runs."""
     server = server_of(holdfast, access_log=access_log, grace_s=GRACE_DEV_S)
     async with _serving(server, listener) as running:
@@ -278,7 +278,7 @@ async def served(holdfast: Holdfast, listener: socket.socket, *, access_log: boo
 
 
 @contextlib.asynccontextmanager
-async def _serving(server: Server, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def _serving(server: Server, listener: socket.socket) -> AsyncGenerator[asyncio.Task[None]]:
     """The server's task, once it accepts connections."""
     running = asyncio.create_task(server.serve(sockets=[listener]), name="holdfast-http")
     ready = asyncio.create_task(server.ready.wait())

@@ -119,7 +119,8 @@ def _execute(path: Path) -> ModuleType:
     """A file on its own is run under its own name, unless another module has that name already."""
     name = path.stem if path.stem not in sys.modules else f"holdfast_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+    assert spec is not None, "a .py file always has a spec"
+    assert spec.loader is not None, "and a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -154,7 +155,7 @@ def _theirs(found: TracebackType | None) -> TracebackType | None:
     kept: list[tuple[FrameType, int, int]] = []
     while found is not None:
         name = found.tb_frame.f_code.co_filename
-        if not name.startswith((IMPORT_SYSTEM, HOUSE + os.sep)):
+        if not name.startswith((IMPORT_SYSTEM, HOUSE + os.sep)) and name != importlib.__file__:
             kept.append((found.tb_frame, found.tb_lasti, found.tb_lineno))
         found = found.tb_next
     shown: TracebackType | None = None
@@ -210,4 +211,4 @@ def _checked(target: Target, value: Any) -> Any:
     else:
         hint = HOW
     kind = cast("type[Any]", type(value)).__name__
-    raise TargetError(f"{target.given} is a {kind}, not a Holdfast. {hint}")
+    raise TargetError(f"{target.given} is not a Holdfast but of type {kind}. {hint}")

@@ -21,7 +21,9 @@ BRANCHES = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), max_size=
 def test_an_id_reads_back_as_the_bytes_it_stands_for(prefix: str, raw: bytes) -> None:
     text = ids.text(prefix, raw)
     assert ids.parse(prefix, text) == raw
-    assert text.startswith(f"{prefix}_") and text.isascii() and text == text.lower()
+    assert text.startswith(f"{prefix}_")
+    assert text.isascii()
+    assert text == text.lower()
 
 
 @given(RAW, RAW)
@@ -32,7 +34,16 @@ def test_ids_sort_alike_in_both_forms(one: bytes, other: bytes) -> None:
 @given(PREFIXES, RAW, st.text(max_size=40))
 def test_nothing_but_the_one_spelling_of_an_id_is_accepted(prefix: str, raw: bytes, other: str) -> None:
     text = ids.text(prefix, raw)
-    for wrong in (other, text.upper(), text + "0", text[:-1], f" {text}", f"x{text}", text.replace("_", "-"), text + "="):
+    for wrong in (
+        other,
+        text.upper(),
+        text + "0",
+        text[:-1],
+        f" {text}",
+        f"x{text}",
+        text.replace("_", "-"),
+        text + "=",
+    ):
         if wrong != text:
             with pytest.raises(NotFound):
                 ids.parse(prefix, wrong)

@@ -25,7 +25,16 @@ def result(key: str, kind: StepKind = StepKind.CODE, *, digest: bytes | None = b
 
 def opened(key: str, kind: StepKind = StepKind.SLEEP, *, digest: bytes | None = b"d", attempt: int = 1) -> Entry:
     return Entry(
-        1, EntryType.STEP_OPENED, 0, 1, phase=Phase.OPENING, key=key, kind=kind, name="n", attempt=attempt, digest=digest
+        1,
+        EntryType.STEP_OPENED,
+        0,
+        1,
+        phase=Phase.OPENING,
+        key=key,
+        kind=kind,
+        name="n",
+        attempt=attempt,
+        digest=digest,
     )
 
 
@@ -62,7 +71,8 @@ def test_another_step_in_its_place_is_a_mismatch_that_names_both(
         assert told.value.details["key"] == key
         assert f"{recorded} step 'n'" in told.value.details["recorded"]
         assert f"{asked} step {name!r}" in told.value.details["requested"]
-        assert told.value.details["recorded"] in str(told.value) and told.value.details["requested"] in str(told.value)
+        assert told.value.details["recorded"] in str(told.value)
+        assert told.value.details["requested"] in str(told.value)
 
 
 def test_only_what_must_be_asked_alike_is_matched_by_arguments() -> None:

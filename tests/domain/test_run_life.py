@@ -44,6 +44,8 @@ USAGES = st.builds(Usage, *[st.integers(0, 9)] * 4, st.booleans())
 
 @given(USAGES, USAGES, USAGES)
 def test_usage_adds_up_in_any_grouping_and_is_unpriced_if_any_part_is(a: Usage, b: Usage, c: Usage) -> None:
-    assert (a + b) + c == a + (b + c) and a + b == b + a and a + NO_USAGE == a
+    assert (a + b) + c == a + (b + c)
+    assert a + b == b + a
+    assert a + NO_USAGE == a
     assert (a + b).priced == (a.priced and b.priced)
     assert (a + b).cost_micros == a.cost_micros + b.cost_micros

@@ -21,13 +21,13 @@ from holdfast.domain import limits
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import JournalRejected, OutcomeUnknown, Unavailable
 from holdfast.domain.ids import RunId, ThreadId
+from holdfast.domain.journal import EntryType
+from holdfast.domain.runs import RunStatus
 from holdfast.store import writer as writer_module
 from holdfast.store.base import CommitPoint, Rejected, run_now
 from holdfast.store.journal import Append, Appended, Finish
 from holdfast.store.runs import End
 from holdfast.store.writer import JournalWriter
-from holdfast.domain.journal import EntryType
-from holdfast.domain.runs import RunStatus
 from holdfast.testing.store import TENANT, Clock, Store, append_of, assert_dense, said, step
 from tests import databases
 
@@ -151,7 +151,8 @@ class Drive:
         for op in self.ops:
             failure = op.future.exception()
             if failure is None:
-                assert id(op.append) in place and not op.poison
+                assert id(op.append) in place
+                assert not op.poison
             elif isinstance(failure, JournalRejected):
                 assert id(op.append) not in place
             else:
@@ -163,7 +164,9 @@ class Drive:
 MOVES = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 3)),
     st.tuples(st.just("poison"), st.integers(1, 3)),
-    st.tuples(st.just("step"), st.sampled_from(["ok", "ok", "ok", "lost", "gone", "committed, unknown", "lost, unknown"])),
+    st.tuples(
+        st.just("step"), st.sampled_from(["ok", "ok", "ok", "lost", "gone", "committed, unknown", "lost, unknown"])
+    ),
     st.tuples(st.just("deliver"), st.just(0)),
     st.tuples(st.just("breathe"), st.just(0)),
     st.tuples(st.just("overload"), st.booleans()),
@@ -313,7 +316,8 @@ async def test_what_comes_while_a_commit_is_in_flight_is_one_batch(house: House)
     first = house.writer.append(append_of(owned[0], step("s#0")))
     await house.lane.entered.wait()
     later = [house.writer.append(append_of(c, step(f"s#{n}"))) for n in range(1, 11) for c in owned]
-    assert house.writer.backlog == 50 and not first.done()
+    assert house.writer.backlog == 50
+    assert not first.done()
     house.lane.release()
     await asyncio.gather(first, *later)
     assert house.lane.sizes == [1, 50]
@@ -365,7 +369,8 @@ async def test_the_order_of_a_run_survives_batches_that_fail(house: House) -> No
     futures += [house.writer.append(append_of(c, step(f"s#{n}"))) for n in range(1, 6) for c in owned]
     house.lane.release()
     results = await asyncio.gather(*futures)
-    assert not any(r.refused for r in results) and not house.lane.fail
+    assert not any(r.refused for r in results)
+    assert not house.lane.fail
     for claimed in owned:
         found = await house.store.journal(claimed.run)
         assert [e.key for e in found if e.seq] == [f"s#{n}" for n in range(6)]
@@ -404,7 +409,8 @@ async def test_a_value_that_no_column_can_hold_fails_only_its_run(house: House, 
         return_exceptions=True,
     )
     assert isinstance(outcomes[1], JournalRejected)
-    assert isinstance(outcomes[0], Appended) and not outcomes[0].refused
+    assert isinstance(outcomes[0], Appended)
+    assert not outcomes[0].refused
 
 
 async def test_every_run_of_a_batch_with_an_unknown_commit_is_told(house: House) -> None:

@@ -62,7 +62,7 @@ _POSTGRES_CATALOGUE = (
 
 
 def catalogue(connection: Connection) -> dict[tuple[str, str, str], str]:
-    """Everything the database knows of its tables, as text: columns, nullability, keys, indexes and their predicates."""
+    """All that the database knows of its tables, as text: columns, nullability, keys, indexes and their predicates."""
     rows: list[Any] = []
     if connection.dialect.name == "postgresql":
         for query in _POSTGRES_CATALOGUE:
@@ -84,7 +84,7 @@ def catalogue(connection: Connection) -> dict[tuple[str, str, str], str]:
 async def test_migrations_make_exactly_the_schema(bare_urls: tuple[str, str]) -> None:
     migrated, created = bare_urls
     await migrate.upgrade(migrated)
-    await on(created, lambda connection: metadata.create_all(connection))
+    await on(created, metadata.create_all)
     ours, fresh = await on(migrated, catalogue), await on(created, catalogue)
     assert len(fresh) > 150
     assert ours == fresh
@@ -177,7 +177,7 @@ async def test_an_upgrade_waits_for_another_process_that_migrates(tmp_path: Path
     first.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     first.execute("INSERT INTO alembic_version VALUES (?)", [migrate.head()])
     second = asyncio.create_task(migrate.upgrade(f"sqlite:///{path}"))
-    while not second.done() and not _is_waited_for(path):
+    while not second.done() and not _is_waited_for(path):  # noqa: ASYNC110  (another thread opens it)
         await asyncio.sleep(0)
     assert not second.done()
     first.execute("COMMIT")

@@ -27,7 +27,18 @@ from holdfast.store.journal import Finish, Park
 from holdfast.store.postgres import PostgresDatabase
 from holdfast.store.runs import End
 from holdfast.store.writer import JournalWriter
-from holdfast.testing.store import LEASE_MS, TENANT, WORKER_A, WORKER_B, Clock, Store, append_of, assert_dense, said, step
+from holdfast.testing.store import (
+    LEASE_MS,
+    TENANT,
+    WORKER_A,
+    WORKER_B,
+    Clock,
+    Store,
+    append_of,
+    assert_dense,
+    said,
+    step,
+)
 from tests import databases
 
 pytestmark = pytest.mark.postgres
@@ -132,7 +143,9 @@ async def over_a_wire(store: Store, url: str) -> AsyncIterator[tuple[Store, Wire
     wire = Wire(url)
     through = await wire.open()
     try:
-        async with databases.opened(through, determinism=Determinism(now_ms=store.clock, random=SYSTEM.random)) as there:
+        async with databases.opened(
+            through, determinism=Determinism(now_ms=store.clock, random=SYSTEM.random)
+        ) as there:
             other = Store(there, store.clock)
             other._ids = 1_000_000
             yield other, wire
@@ -306,7 +319,7 @@ async def test_a_lapsed_connection_of_the_lease_thread_is_replaced(store: Store,
     held = [(bytes(TENANT), bytes(claimed.run.id), claimed.epoch)]
     lessor = store.database.lessor()
     assert await asyncio.to_thread(lessor.renew, WORKER_A, held, LEASE_MS)
-    pid = await asyncio.to_thread(lambda: lessor._connection.get_server_pid())  # type: ignore[attr-defined]
+    pid = await asyncio.to_thread(lessor._connection.get_server_pid)  # type: ignore[attr-defined]
     await terminate(postgres_url, pid)
     with pytest.raises(Unavailable):
         await asyncio.to_thread(lessor.renew, WORKER_A, held, LEASE_MS)
@@ -399,7 +412,8 @@ async def test_a_cancel_that_comes_while_a_run_parks_ends_it(store: Store, monke
     go_on.set()
     assert not (await park).open_again
     cancelled = await cancel
-    assert cancelled is not None and cancelled.cancelled
+    assert cancelled is not None
+    assert cancelled.cancelled
     assert (await store.run(claimed.run)).status is RunStatus.CANCELLED
 
 
@@ -420,7 +434,8 @@ async def test_a_head_that_another_claim_has_locked_is_skipped_and_not_waited_fo
     taking = asyncio.create_task(store.write(slow, None))
     await claimed.wait()
     quick = await store.write(lambda tx: claims.claim(tx, WORKER_B, found, {"a": "v1"}, LEASE_MS), None)
-    assert [c.run.id for c in quick] == [other.run.id] and not taking.done()
+    assert [c.run.id for c in quick] == [other.run.id]
+    assert not taking.done()
     go_on.set()
     assert [c.run.id for c in await taking] == [started.run.id]
 

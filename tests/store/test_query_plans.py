@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.access import ApiKey
+from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.ids import LOCAL_ADMIN, KeyId, RunId, ThreadId
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.store import claims, entries, heads, idempotency, messages, principals, runs, threads
@@ -151,10 +151,10 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "suspects": ("ix_runs_claimable", lambda tx: runs.suspects(tx, ["a"], limit=9, lapses_alone=2, waiting_ms=0)),
     "next_claimable_at": ("ix_runs_claimable", lambda tx: runs.next_claimable_at(tx, ["a"])),
     "due": ("ix_runs_wake_at", lambda tx: runs.due(tx, 9)),
-    "next_due_at": ("ix_runs_wake_at", lambda tx: runs.next_due_at(tx)),
+    "next_due_at": ("ix_runs_wake_at", runs.next_due_at),
     "overdue": ("ix_runs_deadline", lambda tx: runs.overdue(tx, 9)),
     "lapsed": ("ix_run_heads_owned", lambda tx: heads.lapsed(tx, but_not_of=WORKER_B, limit=9)),
-    "owners": ("ix_run_heads_owned", lambda tx: heads.owners(tx)),
+    "owners": ("ix_run_heads_owned", heads.owners),
     "of_owner": ("ix_run_heads_owned", lambda tx: heads.of_owner(tx, WORKER_A, limit=9)),
     "holder": ("ix_runs_thread_live", lambda tx: threads.holder(tx, TENANT, THREAD)),
     "promote": ("ix_runs_thread_live", lambda tx: runs.promote(tx, TENANT, THREAD)),
@@ -168,7 +168,7 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "message by id": ("ux_messages_id", lambda tx: messages.by_id(tx, TENANT, b"m" * 16)),  # type: ignore[arg-type]
     "result of a step": ("uq_entries|autoindex_entries", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
     "a key": ("ix_api_keys_id", lambda tx: principals.by_key(tx, b"k" * 16)),  # type: ignore[arg-type]
-    "expired idempotency keys": ("ix_idempotency_keys_created_at", lambda tx: idempotency.expire(tx)),
+    "expired idempotency keys": ("ix_idempotency_keys_created_at", idempotency.expire),
 }
 
 
@@ -208,9 +208,11 @@ async def test_a_claim_and_a_recovery_read_no_table_from_end_to_end(store: Store
 
 async def test_claimable_runs_come_from_the_index_in_order(store: Store) -> None:
     plan = (await plans(store, lambda tx: runs.claimable(tx, ["a"], limit=9, lapses_alone=2)))[0]
-    assert "TEMP B-TREE" not in plan and "Sort" not in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
 
 
 async def test_a_timer_costs_nothing_for_runs_that_do_not_wait(store: Store) -> None:
     plan = (await plans(store, lambda tx: runs.due(tx, 9)))[0]
-    assert "SCAN" not in plan.replace("SCAN CONSTANT", "") and RunStatus.WAITING not in plan, plan
+    assert "SCAN" not in plan, plan
+    assert "Filter" not in plan, plan

@@ -45,7 +45,8 @@ def locked_by_another_process(path: str) -> Iterator[Any]:
     process = subprocess.Popen(
         [sys.executable, "-c", _LOCKER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
 
     def unlock() -> None:
@@ -87,9 +88,7 @@ async def test_a_verb_is_refused_while_another_process_holds_the_lock(store: Sto
     await add_thread(store)
 
 
-async def test_appends_wait_while_another_process_holds_the_lock(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_appends_wait_while_another_process_holds_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_MS", 1)
     claimed = await store.started()
     writer = JournalWriter(store.database, lambda op, result: None)
@@ -100,7 +99,8 @@ async def test_appends_wait_while_another_process_holds_the_lock(
         futures = [writer.append(append_of(claimed, step(f"s#{n}"))) for n in range(5)]
         while len(tries) < 3:
             await asyncio.wait(futures, timeout=0.005)
-        assert not any(f.done() for f in futures) and writer.backlog == 5
+        assert not any(f.done() for f in futures)
+        assert writer.backlog == 5
         await asyncio.to_thread(unlock)
         await asyncio.gather(*futures)
     writer.close()
@@ -224,16 +224,19 @@ async def test_an_owner_is_alive_as_long_as_its_process_holds_its_lock(store: St
         "import sys; from holdfast.store.sqlite import SqliteDatabase as D; d = D(sys.argv[1]);"
         "d.hold(b'o' * 16); print('held', d.is_dead(b'm' * 16), flush=True); sys.stdin.readline()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, path_of(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        path_of(store),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None and process.stdin is not None
-    assert process.stdout.readline() == "held False\n"
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"held False\n"
     assert database.is_dead(b"o" * 16) is False
     process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    await process.communicate()
     assert database.is_dead(b"o" * 16) is True
     database.forget(b"o" * 16)
     assert not any("6f6f6f" in name for name in os.listdir(f"{path_of(store)}.workers"))
@@ -264,8 +267,11 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
 def test_commits_are_synced_in_full(sqlite_url: str) -> None:
     async def run() -> None:
         async with databases.opened(sqlite_url) as database:
+
             async def pragmas(tx: Tx) -> list[Any]:
-                rows = [await tx.first(text(f"PRAGMA {name}")) for name in ("synchronous", "journal_mode", "foreign_keys")]
+                rows = [
+                    await tx.first(text(f"PRAGMA {name}")) for name in ("synchronous", "journal_mode", "foreign_keys")
+                ]
                 return [row[0] for row in rows if row is not None]
 
             assert await database.write(None, pragmas) == [2, "wal", 1]

@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from holdfast.domain import limits
 from holdfast.domain.determinism import SYSTEM, Determinism
@@ -142,7 +150,8 @@ class StoreMachine(RuleBasedStateMachine):
         holder = self.head_of(thread_id)
         if holder is not None and on_busy is OnBusy.REJECT:
             found = self.do(self.store.read(lambda tx: threads.holder(tx, TENANT, thread_id)))
-            assert found is not None and found.run_id == holder.run.id
+            assert found is not None
+            assert found.run_id == holder.run.id
             return multiple()
         interrupts = holder is not None and on_busy in (OnBusy.INTERRUPT, OnBusy.ROLLBACK)
         given = {"start_after": self.clock() + later if later else None, "on_busy_applied": on_busy}
@@ -191,7 +200,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert len(got) == min(limit, len(may)), "a claimable run was not claimed"
         for claimed in got:
             m = may[claimed.run.id]
-            assert claimed.epoch > m.epoch and claimed.lapses == m.lapses
+            assert claimed.epoch > m.epoch
+            assert claimed.lapses == m.lapses
             assert [e.key for e in claimed.entries if e.seq] == m.steps, "a claim returns everything recorded"
             m.status, m.worker, m.epoch, m.started = RUNNING, worker, claimed.epoch, True
             m.lease_until = self.clock() + LEASE_MS
@@ -214,7 +224,8 @@ class StoreMachine(RuleBasedStateMachine):
         m = self._ours(claimed)
         assert appended.refused is (m is None)
         if m is not None:
-            assert appended.cancel is m.cancel and appended.seq == len(m.steps)
+            assert appended.cancel is m.cancel
+            assert appended.seq == len(m.steps)
             m.steps += keys
             self._progress(m)
 
@@ -226,11 +237,14 @@ class StoreMachine(RuleBasedStateMachine):
         parked = self.do(self.store.park(claimed, wake_at=wake_at, children=[c.run.id for c in children]))
         m = self._ours(claimed)
         if m is None:
-            assert parked.refused and not parked.open_again
+            assert parked.refused
+            assert not parked.open_again
         elif m.cancel or sleep == 0 or any(c.status.ended for c in children):
-            assert parked.open_again and not parked.refused
+            assert parked.open_again
+            assert not parked.refused
         else:
-            assert not parked.open_again and not parked.refused
+            assert not parked.open_again
+            assert not parked.refused
             m.status, m.worker, m.wake_at, m.lapses = WAITING, None, wake_at, 0
 
     @rule(claimed=consumes(claims_known), status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED]))
@@ -353,7 +367,8 @@ class StoreMachine(RuleBasedStateMachine):
             is_head = self.head_of(run.thread_id) is m
             assert (run.claimable_at is not None) is (m.status is QUEUED and is_head)
             assert run.claimable_at is None or run.claimable_at == m.due
-            assert run.wake_at == m.wake_at and (run.wake_at is None or m.status is WAITING)
+            assert run.wake_at == m.wake_at
+            assert run.wake_at is None or m.status is WAITING
             assert (run.started_at is not None) is m.started is (run.ordinal is not None)
             assert (run.ended_at is not None) is m.status.ended
             if run.started_at is not None and run.ended_at is None:

@@ -200,7 +200,7 @@ def restock_workflow(model: str | Model) -> Any:
         low = await ctx.step("find-low-stock", low_stock, returns=list[LowProduct])
         orders = await ctx.gather(*(ctx.step("order", order, p, returns=PurchaseOrder) for p in low))
         await ctx.sleep(CONFIRMATION_S)  # the suppliers confirm; days would cost no more than this
-        lines = "\n".join(f"- {o.quantity} × {o.name} from {o.supplier}" for o in orders)
+        lines = "\n".join(f"- {o.quantity} x {o.name} from {o.supplier}" for o in orders)
         summary = await ctx.call(buyer, f"Tonight's purchase orders:\n{lines or '(none)'}")
         await ctx.emit("restocked", {"orders": len(orders)})
         return Restocked(orders=list(orders), summary=summary)

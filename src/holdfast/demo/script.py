@@ -59,15 +59,15 @@ WORDS: Final = (
 )  # fmt: skip
 
 REASONS: Final = re.compile(
-    r"\b(?:because|since|as it|broken?|damaged|crack\w*|defect\w*|wrong|late|missing|dent\w*|chipped|leak\w*|too (?:big|small)"
-    r"|never arrived|does ?n.t (?:work|fit)|did ?n.t (?:like|work|arrive))\b",
+    r"\b(?:because|since|as it|broken?|damaged|crack\w*|defect\w*|wrong|late|missing|dent\w*|chipped|leak\w*"
+    r"|too (?:big|small)|never arrived|does ?n.t (?:work|fit)|did ?n.t (?:like|work|arrive))\b",
     re.I,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """The conversation as the clerk sees it: what was just said, what was said before, and what tools answered since."""
+    """The conversation as the clerk sees it: what was just said, what was said before, what tools answered since."""
 
     said: str
     before: tuple[str, ...]
@@ -308,7 +308,7 @@ def product(talk: Talk) -> Reply:
         return f"I am afraid we have nothing called “{_product(named[-1])}”."
     rows = cast("list[dict[str, Any]]", found)
     return " ".join(
-        f"We have {p['in_stock']} × {p['name']} in stock, at {p['price']}."
+        f"We have {p['in_stock']} x {p['name']} in stock, at {p['price']}."
         if p["in_stock"]
         else f"The {p['name']} ({p['price']}) will be back soon; it is sold out today."
         for p in rows
@@ -360,15 +360,15 @@ HANDLERS: Final[dict[Intent, Callable[[Talk], Reply]]] = {
 
 def summary(asked: str) -> str:
     """The buyer's assistant: purchase orders, one a line, as three sentences."""
-    found = re.findall(r"^- (\d+) × (.+) from (.+)$", asked, re.M)
+    found = re.findall(r"^- (\d+) x (.+) from (.+)$", asked, re.M)
     if not found:
         return "Nothing ran low tonight, so nothing was ordered."
     lots = [(int(quantity), name, supplier) for quantity, name, supplier in found]
     pieces, (most, name, _) = sum(lot[0] for lot in lots), max(lots)
     suppliers = sorted({supplier for _, _, supplier in lots})
     return (
-        f"Tonight {len(lots)} products ran low, and {pieces} pieces were ordered. The largest order is {most} × {name}. "
-        f"They come from {_listed(suppliers)}."
+        f"Tonight {len(lots)} products ran low, and {pieces} pieces were ordered. "
+        f"The largest order is {most} x {name}. They come from {_listed(suppliers)}."
     )
 
 

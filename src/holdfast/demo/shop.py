@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -64,9 +64,38 @@ CREATE TABLE days (id INTEGER PRIMARY KEY, request_key TEXT NOT NULL UNIQUE) STR
 CREATE INDEX orders_by_customer ON orders (customer_id);
 """
 
-FIRST_NAMES: Final = "Ada Bruno Chiara Dmitri Elif Farid Greta Hugo Ines Jonas Kemal Lena Mateo Nadia Olu".split()
-LAST_NAMES: Final = "Reyes Vogel Rossi Ivanov Demir Haddad Lind Moreau Costa Weber Aydin Novak".split()
-STREETS: Final = "Harbour Street, Mill Lane, Station Road, Chestnut Avenue, Market Square, Canal Walk".split(", ")
+FIRST_NAMES: Final = (
+    "Ada",
+    "Bruno",
+    "Chiara",
+    "Dmitri",
+    "Elif",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kemal",
+    "Lena",
+    "Mateo",
+    "Nadia",
+    "Olu",
+)
+LAST_NAMES: Final = (
+    "Reyes",
+    "Vogel",
+    "Rossi",
+    "Ivanov",
+    "Demir",
+    "Haddad",
+    "Lind",
+    "Moreau",
+    "Costa",
+    "Weber",
+    "Aydin",
+    "Novak",
+)
+STREETS: Final = ("Harbour Street", "Mill Lane", "Station Road", "Chestnut Avenue", "Market Square", "Canal Walk")
 CITIES: Final = (
     ("20457", "Hamburg"),
     ("1012", "Amsterdam"),
@@ -102,20 +131,20 @@ def euros(cents: int) -> str:
 
 
 class Shop:
-    """The shop's database. Every method opens a connection of its own: tools run in threads, and in several processes."""
+    """The shop's database. Every method opens a connection of its own: tools run in threads, and in processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
+    def _read(self) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys=ON")
             yield connection
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def _change(self) -> Generator[sqlite3.Connection]:
         """One transaction; what is read in it cannot change before it commits."""
         with self._read() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -165,7 +194,8 @@ class Shop:
                 return None
             rows = connection.execute(
                 "SELECT o.id, o.placed_on, o.status, sum(l.quantity * l.price_cents) AS total FROM orders o"
-                " JOIN order_lines l ON l.order_id = o.id WHERE o.customer_id = ? GROUP BY o.id ORDER BY o.id DESC LIMIT ?",
+                " JOIN order_lines l ON l.order_id = o.id WHERE o.customer_id = ?"
+                " GROUP BY o.id ORDER BY o.id DESC LIMIT ?",
                 (customer["id"], FOUND_MAX),
             ).fetchall()
         return [
@@ -196,8 +226,10 @@ class Shop:
         """Products below their reorder level, the emptiest first, with how many to order beyond what is on order."""
         with self._read() as connection:
             rows = connection.execute(
-                "SELECT p.sku, p.name, p.stock, p.supplier, p.reorder_to - p.stock - coalesce(sum(o.quantity), 0) AS wanted"
-                " FROM products p LEFT JOIN purchase_orders o ON o.sku = p.sku AND NOT o.received WHERE p.stock < p.reorder_below"
+                "SELECT p.sku, p.name, p.stock, p.supplier,"
+                " p.reorder_to - p.stock - coalesce(sum(o.quantity), 0) AS wanted"
+                " FROM products p LEFT JOIN purchase_orders o ON o.sku = p.sku AND NOT o.received"
+                " WHERE p.stock < p.reorder_below"
                 " GROUP BY p.sku HAVING wanted > 0 ORDER BY p.stock, p.sku LIMIT ?",
                 (most,),
             ).fetchall()
@@ -301,7 +333,7 @@ def _order(connection: sqlite3.Connection, order_id: int) -> dict[str, Any] | No
         "placed_on": row["placed_on"],
         "status": row["status"],
         "ship_to": str(Address(row["street"], row["postcode"], row["city"])),
-        "items": [f"{line['quantity']} × {line['name']}" for line in lines],
+        "items": [f"{line['quantity']} x {line['name']}" for line in lines],
         "total": euros(total),
         "total_cents": total,
         "refunded_cents": refunded,

@@ -35,6 +35,7 @@ class Recovery:
         self._seen_at = -float(SEEN_EVERY_MS)
         self._housekeeping_at = self._clock()
         self._nudged = asyncio.Event()
+        self.recovered_total = 0
 
     def nudge(self) -> None:
         self._nudged.set()
@@ -71,6 +72,7 @@ class Recovery:
         back = await claiming.requeue_dead(house, me)
         if self._clock() - self._calm_since > house.lease_ms:
             back += await claiming.requeue_lapsed(house, me)
+        self.recovered_total += len(back)
         for one in back:
             log.warning("took back a run of %s from a worker that is gone (lapses: %d)", one.agent, one.lapses)
         if self._clock() - self._housekeeping_at > HOUSEKEEPING_EVERY_MS:

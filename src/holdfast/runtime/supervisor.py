@@ -14,6 +14,7 @@ from holdfast.runtime.leases import LeaseKeeper
 from holdfast.runtime.recovery import Recovery
 from holdfast.runtime.worker import Worker
 from holdfast.service import claiming
+from holdfast.service.health import RuntimeFacts
 from holdfast.service.house import House
 from holdfast.store import agents
 from holdfast.store.base import Row, Tx
@@ -66,6 +67,7 @@ class Supervisor:
         self._task = asyncio.create_task(self._run(), name="holdfast-supervisor")
         await self._ready.wait()
         house.dispatch = self.worker
+        house.features["runtime"] = self
 
     async def _register(self, tx: Tx) -> None:
         for id, agent in self.house.agents.items():
@@ -79,6 +81,21 @@ class Supervisor:
                 self._ready.set()
         except* asyncio.CancelledError:
             pass
+
+    def facts(self) -> RuntimeFacts:
+        """What this process's runtime knows of itself, for probes and metrics."""
+        worker = self.worker
+        return RuntimeFacts(
+            slots=self._slots,
+            slots_free=worker.slots.free if self._slots else 0,
+            executors=len(worker.executors),
+            stuck=worker.stuck_total,
+            backlog=self.writer.backlog,
+            threads_abandoned=worker.blocking.abandoned,
+            claims_total=worker.claims_total,
+            recovered_total=self.recovery.recovered_total,
+            draining=worker.draining,
+        )
 
     def _held(self) -> Sequence[tuple[bytes, bytes, int]]:
         return [executor.key for executor in list(self.worker.executors.values())]

@@ -50,6 +50,8 @@ class Worker:
         self._behind = True
         self._alone = False
         self._tasks: asyncio.TaskGroup | None = None
+        self.claims_total = 0
+        self.stuck_total = 0
 
     def wake(self, agent: str | None = None) -> None:
         self._ring.set()
@@ -121,6 +123,7 @@ class Worker:
         assert self._tasks is not None
         executor = Executor(self.house, self._writer, self.slots, self.blocking, claimed, self._deps)
         self.executors[claimed.run.id] = executor
+        self.claims_total += 1
         self._alone = self._alone or claimed.lapses >= limits.LAPSES_ALONE
         self._tasks.create_task(self._execute(executor))
 
@@ -132,6 +135,7 @@ class Worker:
             # A bug of ours, not the user's: the run stays claimed and is taken back when its lease lapses.
             log.exception("executing %s failed", ids.text(ids.RUN, run.id))
         finally:
+            self.stuck_total += executor.stuck
             if self.executors.get(run.id) is executor:
                 del self.executors[run.id]
             self._alone = any(e.claimed.lapses >= limits.LAPSES_ALONE for e in self.executors.values())

@@ -60,7 +60,7 @@ class NewKey:
 class Auth:
     """Keys and their cache. One per process: what another process revokes holds here within `STALE_MS`."""
 
-    def __init__(self, house: House, *, pepper: bytes, required: bool = False) -> None:
+    def __init__(self, house: House, *, pepper: bytes | None, required: bool = False) -> None:
         self._house = house
         self._pepper = pepper
         self._required = required
@@ -129,6 +129,11 @@ class Auth:
         return found
 
     def _digest(self, key_id: KeyId, secret: str) -> bytes:
+        if self._pepper is None:
+            raise Unauthenticated(
+                "API keys cannot be made or checked here: set HOLDFAST_PEPPER to the secret they were made with.",
+                code="authentication_not_configured",
+            )
         return hmac.new(self._pepper, key_id + secret.encode(), hashlib.sha256).digest()
 
     # -- keys ---------------------------------------------------------------------------------------------------

@@ -162,4 +162,3 @@ class Info:
 def info(house: House, principal: Principal) -> Info:
     access.demand(principal, Scope.INFO_READ)
     return Info(_version.__version__, house.database.dialect, FEATURES, len(house.agents))
-

@@ -94,9 +94,7 @@ def _announce(house: House, view: ThreadView) -> None:
 async def get(house: House, principal: Principal, thread_id: ThreadId) -> ThreadView:
     """A thread as it stands; `NotFound` for one of another tenant too."""
     access.demand(principal, Scope.THREADS_READ)
-    view = await house.database.read(
-        principal.tenant_id, lambda tx: threads.view(tx, principal.tenant_id, thread_id)
-    )
+    view = await house.database.read(principal.tenant_id, lambda tx: threads.view(tx, principal.tenant_id, thread_id))
     if view is None:
         raise _unknown()
     return view

@@ -115,8 +115,10 @@ def _with_sqlite(url: str, work: Callable[[Connection], T]) -> T:
 
 
 async def upgrade(url: str) -> None:
-    """Bring the database to this program's schema, all of it or nothing; nothing happens if it is there already. Safe to
-    run twice at once: an advisory lock (PostgreSQL) or the file's write lock (SQLite) orders the two."""
+    """Bring the database to this program's schema, all of it or nothing; nothing happens if it is there already.
+
+    Safe to run twice at once: an advisory lock (PostgreSQL) or the file's write lock (SQLite) orders the two.
+    """
     await _with_connection(url, _upgrade)
 
 

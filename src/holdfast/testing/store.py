@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -26,8 +26,17 @@ from holdfast.domain.access import ADMIN_SCOPE, ApiKey, Principal, PrincipalKind
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.encoding import decode, encode
-from holdfast.domain.ids import DEFAULT_TENANT, LOCAL_ADMIN, KeyId, MessageId, PrincipalId, RunId, TenantId, ThreadId
-from holdfast.domain.ids import WorkerId as WorkerId
+from holdfast.domain.ids import (
+    DEFAULT_TENANT,
+    LOCAL_ADMIN,
+    KeyId,
+    MessageId,
+    PrincipalId,
+    RunId,
+    TenantId,
+    ThreadId,
+    WorkerId,
+)
 from holdfast.domain.journal import Entry, EntryType, NewBlob, NewEntry, NewMessage, Phase, StepKind, StepStatus
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunStatus, Usage
 from holdfast.domain.threads import Role, ThreadStatus
@@ -83,7 +92,14 @@ def step(
     given: dict[str, Any] = {"type": EntryType.STEP_COMPLETED, "kind": StepKind.CODE, "status": StepStatus.SUCCEEDED}
     given |= more
     return NewEntry(
-        at=MIDNIGHT_MS, phase=Phase.RESULT, key=key, name=key, attempt=attempt, payload=payload, message=message, **given
+        at=MIDNIGHT_MS,
+        phase=Phase.RESULT,
+        key=key,
+        name=key,
+        attempt=attempt,
+        payload=payload,
+        message=message,
+        **given,
     )
 
 
@@ -198,12 +214,12 @@ class Store:
     async def append_all(self, batch: Sequence[Append]) -> list[Appended]:
         return await self.write(lambda tx: journal.append(tx, batch, LEASE_MS), None)
 
-    async def append(self, claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage | None = None) -> Appended:
+    async def append(
+        self, claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage | None = None
+    ) -> Appended:
         return (await self.append_all([append_of(claimed, *new, change=change, usage=usage)]))[0]
 
-    async def park(
-        self, claimed: Claimed, *, wake_at: int | None = None, children: Iterable[RunId] = ()
-    ) -> Appended:
+    async def park(self, claimed: Claimed, *, wake_at: int | None = None, children: Iterable[RunId] = ()) -> Appended:
         change = Park(waiting_on=b'[{"type":"timer"}]', wake_at=wake_at, children=tuple(children))
         return await self.append(claimed, said(EntryType.RUN_WAITING), change=change)
 
@@ -457,9 +473,8 @@ async def a_thread_is_held_by_its_oldest_run_that_has_not_ended(store: Store) ->
 @rule
 async def the_database_itself_refuses_a_second_started_run_in_a_thread(store: Store) -> None:
     thread_id = (await store.started()).run.thread_id
-    second: dict[str, Any] = {"status": RunStatus.RUNNING, "started_at": 1, "ordinal": 9}
-    await refused(store.start(thread_id, **second))
-    await store.start(thread_id, **(second | {"ended_at": 2, "status": RunStatus.SUCCEEDED}))
+    await refused(store.start(thread_id, status=RunStatus.RUNNING, started_at=1, ordinal=9))
+    await store.start(thread_id, status=RunStatus.SUCCEEDED, started_at=1, ended_at=2, ordinal=9)
 
 
 @rule
@@ -591,7 +606,8 @@ async def a_candidate_that_was_put_off_meanwhile_is_not_claimed(store: Store) ->
     found = await store.claimable()
     assert await store.orphan(await store.claim_one(), dead=True)
     backing_off = (await store.run(claimed.run)).claimable_at
-    assert backing_off is not None and backing_off > store.clock()
+    assert backing_off is not None
+    assert backing_off > store.clock()
     assert await store.write(lambda tx: claims.claim(tx, WORKER_B, found, {"a": "v1"}, LEASE_MS), None) == []
 
 
@@ -613,7 +629,8 @@ async def the_run_that_is_due_longest_is_claimed_first(store: Store) -> None:
     assert [c.run.id for c in await store.claim(limit=3)] == by_due[:3]
     due = [(await store.read(lambda tx, r=r: runs.get(tx, TENANT, r))) for r in by_due]
     times = [r.start_after for r in due if r is not None and r.start_after is not None]
-    assert times == sorted(times) and len(times) == 4
+    assert times == sorted(times)
+    assert len(times) == 4
 
 
 @rule
@@ -650,7 +667,8 @@ async def claims_at_once_give_each_run_to_one_worker(store: Store) -> None:
     for claimed in rounds:
         for one in claimed:
             head = await store.head(one.run)
-            assert head.epoch == one.epoch == 1 and head.owner is not None
+            assert head.epoch == one.epoch == 1
+            assert head.owner is not None
             assert_dense(await store.journal(one.run), head)
 
 
@@ -669,7 +687,8 @@ async def a_first_claim_says_so_and_places_the_input(store: Store) -> None:
     run = await store.start(input=b'"question"')
     claimed = await store.claim_one()
     assert (claimed.input, claimed.epoch, claimed.lapses) == (b'"question"', 1, 0)
-    assert claimed.run.status is RunStatus.RUNNING and claimed.run.started_at == store.clock()
+    assert claimed.run.status is RunStatus.RUNNING
+    assert claimed.run.started_at == store.clock()
     assert (claimed.input_position, claimed.next_position) == (1, 2)
     found = await store.journal(run)
     assert [e.type for e in found] == [EntryType.RUN_QUEUED, EntryType.RUN_STARTED]
@@ -692,7 +711,7 @@ async def a_claim_says_how_the_run_came_to_the_worker(store: Store) -> None:
     await store.park(third, wake_at=store.clock())  # due at once: refused
     await store.park(third, wake_at=store.clock() + 5)
     store.clock.advance(5)
-    assert await store.write(lambda tx: _wake_all(tx), None) == [first.run.id]
+    assert await store.write(_wake_all, None) == [first.run.id]
     fourth = await store.claim_one(version="v2")
     found = await store.journal(first.run)
     assert [e.type.value for e in found] == [
@@ -848,7 +867,8 @@ async def every_transition_out_of_running_by_others_raises_the_epoch(store: Stor
     asked = await store.started()
     await store.cancel(asked.run)
     ended = await store.orphan(asked, dead=True)
-    assert ended is not None and ended.cancelled
+    assert ended is not None
+    assert ended.cancelled
     assert (await store.head(asked.run)).epoch > asked.epoch
 
     parked = await store.started()
@@ -905,7 +925,10 @@ async def places_stay_dense_when_owner_and_cancel_meet(store: Store) -> None:
     for _ in range(5):
         claimed = await store.started()
         await asyncio.gather(
-            store.append(claimed, step("s#1")), store.park(claimed), store.cancel(claimed.run), store.cancel(claimed.run)
+            store.append(claimed, step("s#1")),
+            store.park(claimed),
+            store.cancel(claimed.run),
+            store.cancel(claimed.run),
         )
         assert_dense(await store.journal(claimed.run), await store.head(claimed.run))
         run = await store.run(claimed.run)
@@ -1003,7 +1026,8 @@ async def a_park_whose_timer_is_due_already_is_refused(store: Store) -> None:
     claimed = await store.started()
     before = await store.snapshot()
     parked = await store.park(claimed, wake_at=store.clock())
-    assert parked.open_again and not parked.refused
+    assert parked.open_again
+    assert not parked.refused
     assert await store.snapshot() == before
 
 
@@ -1018,7 +1042,8 @@ async def a_park_on_a_child_that_ended_is_refused(store: Store) -> None:
     parent, child = await _family(store)
     sibling = await store.start(parent=parent.run)
     ended = await store.finish(child)
-    assert ended.woken is None and (await store.run(parent.run)).status is RunStatus.RUNNING
+    assert ended.woken is None
+    assert (await store.run(parent.run)).status is RunStatus.RUNNING
     before = await store.snapshot()
     assert (await store.park(parent, children=[sibling.id, child.run.id])).open_again
     assert await store.snapshot() == before
@@ -1042,13 +1067,16 @@ async def a_child_that_recovery_or_cancel_ends_wakes_its_waiting_parent(store: S
     await store.park(parent, children=[child.run.id])
     await store.cancel(child.run)
     ended = await store.orphan(child, dead=True)
-    assert ended is not None and ended.cancelled and ended.woken == parent.run.id
+    assert ended is not None
+    assert ended.cancelled
+    assert ended.woken == parent.run.id
 
     again = await store.claim_one()
     second = await store.start(parent=parent.run)
     await store.park(again, children=[second.id])
     cancelled = await store.cancel(second)
-    assert cancelled is not None and cancelled.woken == parent.run.id
+    assert cancelled is not None
+    assert cancelled.woken == parent.run.id
 
 
 @rule
@@ -1096,7 +1124,8 @@ async def a_zombies_park_is_refused_even_when_its_child_has_ended(store: Store) 
     await store.finish(child)
     await store.orphan(zombie, dead=True)
     parked = await store.park(zombie, children=[child.run.id])
-    assert parked.refused and not parked.open_again
+    assert parked.refused
+    assert not parked.open_again
 
 
 @rule
@@ -1105,7 +1134,8 @@ async def a_run_asked_to_stop_does_not_park(store: Store) -> None:
     claimed = await store.started()
     await store.cancel(claimed.run)
     parked = await store.park(claimed, wake_at=store.clock() + 1_000)
-    assert parked.open_again and parked.cancel
+    assert parked.open_again
+    assert parked.cancel
     assert (await store.run(claimed.run)).status is RunStatus.RUNNING
 
 
@@ -1124,7 +1154,8 @@ async def a_live_owner_keeps_its_run(store: Store) -> None:
     assert [(h.run_id, h.owner, t) for h, t in found] == [(claimed.run.id, WORKER_A, claimed.run.thread_id)]
     assert await store.orphan(claimed, epoch=claimed.epoch - 1) is None
     back = await store.orphan(claimed)
-    assert back is not None and (back.lapses, back.poisoned, back.cancelled) == (1, False, False)
+    assert back is not None
+    assert (back.lapses, back.poisoned, back.cancelled) == (1, False, False)
 
 
 @rule
@@ -1155,7 +1186,9 @@ async def lapses_in_a_row_back_off_and_the_fifth_poisons(store: Store) -> None:
     waits: list[int] = []
     for lapse in range(1, limits.LAPSES_POISONED):
         back = await store.orphan(claimed, dead=True)
-        assert back is not None and back.lapses == lapse and not back.poisoned
+        assert back is not None
+        assert back.lapses == lapse
+        assert not back.poisoned
         due = (await store.run(claimed.run)).claimable_at
         assert due is not None
         waits.append(due - store.clock())
@@ -1164,9 +1197,12 @@ async def lapses_in_a_row_back_off_and_the_fifth_poisons(store: Store) -> None:
         assert claimed.lapses == lapse
     assert waits == [0, 1_000, 2_000, 4_000]
     back = await store.orphan(claimed, dead=True)
-    assert back is not None and back.poisoned and back.pos is not None
+    assert back is not None
+    assert back.poisoned
+    assert back.pos is not None
     view = await store.read(lambda tx: runs.view(tx, TENANT, claimed.run.id))
-    assert view is not None and view.view.run.status is RunStatus.FAILED
+    assert view is not None
+    assert view.view.run.status is RunStatus.FAILED
     assert decode(view.view.run.error)["code"] == "poisoned"
     found = await store.journal(claimed.run)
     assert (found[-1].type, found[-1].pos) == (EntryType.RUN_FAILED, back.pos)
@@ -1179,7 +1215,8 @@ async def progress_forgets_lapses(store: Store) -> None:
     for n in range(2 * limits.LAPSES_POISONED):
         assert not (await store.append(claimed, step(f"s#{n}"))).refused
         back = await store.orphan(claimed, dead=True)
-        assert back is not None and back.lapses == 1
+        assert back is not None
+        assert back.lapses == 1
         claimed = await store.claim_one()
 
 
@@ -1191,7 +1228,8 @@ async def an_orphan_that_was_asked_to_stop_is_ended(store: Store) -> None:
     await store.cancel(claimed.run, reason="enough")
     assert (await store.run(claimed.run)).status is RunStatus.RUNNING
     back = await store.orphan(claimed, dead=True)
-    assert back is not None and (back.cancelled, back.promoted) == (True, following.id)
+    assert back is not None
+    assert (back.cancelled, back.promoted) == (True, following.id)
     run = await store.run(claimed.run)
     assert (run.status, run.ended_at, run.cancel_reason) == (RunStatus.CANCELLED, store.clock(), "enough")
     assert_dense(await store.journal(claimed.run), await store.head(claimed.run))
@@ -1210,7 +1248,8 @@ async def an_end_makes_the_next_of_the_thread_claimable_at_its_time(store: Store
     assert (await store.run(later)).claimable_at == later.start_after
     assert (await store.run(last)).claimable_at is None
     cancelled = await store.cancel(later)
-    assert cancelled is not None and cancelled.promoted == last.id
+    assert cancelled is not None
+    assert cancelled.promoted == last.id
     assert (await store.run(last)).claimable_at == store.clock()
 
 
@@ -1220,7 +1259,8 @@ async def cancelling_a_queued_run_behind_the_holder_promotes_nobody(store: Store
     claimed = await store.started(thread_id=thread_id)
     queued, last = await store.start(thread_id), await store.start(thread_id)
     cancelled = await store.cancel(queued)
-    assert cancelled is not None and cancelled.promoted is None
+    assert cancelled is not None
+    assert cancelled.promoted is None
     assert (await store.run(last)).claimable_at is None
     assert (await store.finish(claimed)).promoted == last.id
 
@@ -1246,7 +1286,8 @@ async def ends_and_starts_at_once_leave_a_thread_with_one_claimable_head(store: 
     )
     assert len(await store.claimable()) == 1
     order = await _order(store)
-    assert len(order) == 5 and order[0] == queue[2].id
+    assert len(order) == 5
+    assert order[0] == queue[2].id
 
 
 @rule
@@ -1271,9 +1312,11 @@ async def the_output_may_be_the_entry_of_the_end_itself(store: Store) -> None:
         change=Finish(end=End(status=RunStatus.SUCCEEDED, output_here=True)),
     )
     before, done = await store.append_all([append_of(claimed, step("s#0")), end])
-    assert not before.refused and not done.refused
+    assert not before.refused
+    assert not done.refused
     view = await store.read(lambda tx: runs.view(tx, TENANT, claimed.run.id))
-    assert view is not None and (view.view.output, view.output_is_message) == (b'"this"', False)
+    assert view is not None
+    assert (view.view.output, view.output_is_message) == (b'"this"', False)
 
 
 @rule
@@ -1346,7 +1389,8 @@ async def a_failed_run_may_be_queued_again_and_goes_on(store: Store) -> None:
     run = await store.run(claimed.run)
     assert (run.status, run.error, run.ended_at) == (RunStatus.QUEUED, None, None)
     again = await store.claim_one()
-    assert again.epoch > claimed.epoch and again.run.ordinal == 1
+    assert again.epoch > claimed.epoch
+    assert again.run.ordinal == 1
 
 
 @rule
@@ -1393,7 +1437,8 @@ async def a_large_payload_is_kept_once_and_comes_back_everywhere(store: Store) -
     await store.append(claimed, step("s#1", payload=big, message=say))
     await store.finish(claimed, output_key="s#1")
     view = await store.read(lambda tx: runs.view(tx, TENANT, run.id))
-    assert view is not None and (view.view.input, view.view.output) == (big, big)
+    assert view is not None
+    assert (view.view.input, view.view.output) == (big, big)
     page = await store.read(lambda tx: messages.page(tx, TENANT, run.thread_id, 0, 10))
     assert [m.payload for m in page] == [big, big]
     assert [e.payload for e in await store.journal(run)].count(big) == 2
@@ -1481,7 +1526,9 @@ async def messages_have_dense_positions_and_are_paged_both_ways(store: Store) ->
     assert [m.position for m in part] == [2, 3, 4]
     assert await store.read(lambda tx: messages.last_position(tx, TENANT, thread_id)) == 9
     one = await store.read(lambda tx: messages.by_id(tx, TENANT, forward[4].id))
-    assert one == forward[4] and (one.seq, one.kind, one.status) == (1, "code", "succeeded")
+    assert one is not None
+    assert one == forward[4]
+    assert (one.seq, one.kind, one.status) == (1, "code", "succeeded")
 
 
 @rule
@@ -1562,7 +1609,8 @@ async def a_list_of_runs_shows_what_every_filter_asks_for(store: Store) -> None:
 async def a_run_is_found_by_the_id_its_client_gave(store: Store) -> None:
     run = await store.start(external_id="mine")
     found = await store.read(lambda tx: runs.by_external_id(tx, TENANT, "mine"))
-    assert found is not None and found.view.run.id == run.id
+    assert found is not None
+    assert found.view.run.id == run.id
     assert await store.read(lambda tx: runs.by_external_id(tx, TENANT, "other")) is None
     await refused(store.start(external_id="mine"))
     await store.start(tenant=OTHER_TENANT, external_id="mine")
@@ -1590,9 +1638,11 @@ async def a_list_of_threads_shows_what_every_filter_asks_for(store: Store) -> No
     assert await ids(before=busy, limit=2) == [failed, idle]
     assert await ids(before=busy, status=ThreadStatus.IDLE, limit=1) == [idle]
     view = await store.read(lambda tx: threads.view(tx, TENANT, busy))
-    assert view is not None and (view.head_run_id, view.head_status) == (holder.id, RunStatus.QUEUED)
+    assert view is not None
+    assert (view.head_run_id, view.head_status) == (holder.id, RunStatus.QUEUED)
     alone = await store.read(lambda tx: threads.view(tx, TENANT, empty))
-    assert alone is not None and (alone.head_run_id, alone.status) == (None, ThreadStatus.IDLE)
+    assert alone is not None
+    assert (alone.head_run_id, alone.status) == (None, ThreadStatus.IDLE)
 
 
 @rule
@@ -1618,11 +1668,13 @@ async def a_thread_keeps_what_it_was_told(store: Store) -> None:
     thread_id = await store.thread(title="old", metadata=b"{}", external_id="mine")
     await refused(store.thread(external_id="mine"))
     found = await store.read(lambda tx: threads.by_external_id(tx, TENANT, "mine"))
-    assert found is not None and found.id == thread_id
+    assert found is not None
+    assert found.id == thread_id
     store.clock.advance(7)
     await store.write(lambda tx: threads.change(tx, replace(found, title="new", metadata=None)))
     changed = await store.read(lambda tx: threads.get(tx, TENANT, thread_id))
-    assert changed is not None and (changed.title, changed.metadata) == ("new", None)
+    assert changed is not None
+    assert (changed.title, changed.metadata) == ("new", None)
     assert (changed.created_at, changed.updated_at) == (MIDNIGHT_MS, MIDNIGHT_MS + 7)
 
 
@@ -1640,7 +1692,8 @@ async def an_idempotency_key_is_claimed_once_until_it_expires(store: Store) -> N
 
     assert await claim(_key(), b"one")
     assert not await claim(_key(digest=b"other body"), b"two")
-    assert await claim(_key(route="/v1/threads"), b"three") and await claim(_key("l"), b"four")
+    assert await claim(_key(route="/v1/threads"), b"three")
+    assert await claim(_key("l"), b"four")
     assert await claim(_key(), b"five", OTHER_TENANT)
     found = await store.read(lambda tx: idempotency.find(tx, TENANT, _key(digest=b"x")))
     assert found == idempotency.Done(b"d", 201, b"one")
@@ -1653,7 +1706,8 @@ async def an_idempotency_key_is_claimed_once_until_it_expires(store: Store) -> N
     assert await store.read(lambda tx: idempotency.find(tx, TENANT, _key())) is None
     assert await claim(_key(), b"seven")
     again = await store.read(lambda tx: idempotency.find(tx, TENANT, _key()))
-    assert again is not None and again.resource == b"seven"
+    assert again is not None
+    assert again.resource == b"seven"
     assert await store.write(idempotency.expire, None) == 3
     assert len((await store.snapshot())["idempotency_keys"]) == 1
 
@@ -1675,7 +1729,8 @@ async def of_requests_at_once_with_one_key_one_does_the_work(store: Store) -> No
 
     assert sum(await asyncio.gather(*[request(n) for n in range(8)])) == 1
     rows = await store.snapshot()
-    assert len(rows["threads"]) == 1 and len(rows["idempotency_keys"]) == 1
+    assert len(rows["threads"]) == 1
+    assert len(rows["idempotency_keys"]) == 1
 
 
 @rule
@@ -1687,7 +1742,9 @@ async def an_api_key_tells_its_tenant_and_is_revoked_once(store: Store) -> None:
         await store.write(lambda tx, one=one: principals.add_key(tx, one), None)
     assert await store.read(principals.any_key, None)
     found = await store.read(lambda tx: principals.by_key(tx, theirs.id), None)
-    assert found is not None and found[0] == theirs and found[1].tenant_id == OTHER_TENANT
+    assert found is not None
+    assert found[0] == theirs
+    assert found[1].tenant_id == OTHER_TENANT
     assert found[1].scopes == frozenset({ADMIN_SCOPE})
     assert await store.read(lambda tx: principals.by_key(tx, KeyId(store.new_id())), None) is None
     assert await store.read(lambda tx: principals.keys(tx, TENANT, 9)) == [key]
@@ -1697,7 +1754,8 @@ async def an_api_key_tells_its_tenant_and_is_revoked_once(store: Store) -> None:
     assert await store.write(lambda tx: principals.revoke_key(tx, TENANT, key.id))
     assert not await store.write(lambda tx: principals.revoke_key(tx, TENANT, key.id))
     revoked = await store.read(lambda tx: principals.by_key(tx, key.id), None)
-    assert revoked is not None and revoked[0].revoked_at == store.clock()
+    assert revoked is not None
+    assert revoked[0].revoked_at == store.clock()
     assert await store.read(principals.any_key, None)
     assert await store.write(lambda tx: principals.revoke_key(tx, OTHER_TENANT, theirs.id))
     assert not await store.read(principals.any_key, None)
@@ -1710,7 +1768,8 @@ async def seeding_again_changes_nothing(store: Store) -> None:
     await asyncio.gather(*[store.write(principals.seed, None) for _ in range(4)])
     assert await store.snapshot() == before
     admin = await store.read(lambda tx: principals.get(tx, TENANT, LOCAL_ADMIN))
-    assert admin is not None and admin.scopes == frozenset({ADMIN_SCOPE})
+    assert admin is not None
+    assert admin.scopes == frozenset({ADMIN_SCOPE})
 
 
 @rule
@@ -1743,12 +1802,14 @@ async def registering_an_agent_again_leaves_its_kill_switch(store: Store) -> Non
     store.clock.advance(5)
     await register("v1")
     found = await store.read(lambda tx: agents.get(tx, TENANT, "a"))
-    assert found is not None and (found.enabled, found.updated_at) == (True, MIDNIGHT_MS)
+    assert found is not None
+    assert (found.enabled, found.updated_at) == (True, MIDNIGHT_MS)
     assert await store.write(lambda tx: agents.set_enabled(tx, TENANT, "a", False))
     assert not await store.write(lambda tx: agents.set_enabled(tx, TENANT, "none", False))
     await register("v2", b"[]")
     found = await store.read(lambda tx: agents.get(tx, TENANT, "a"))
-    assert found is not None and (found.enabled, found.version, found.definition) == (False, "v2", b"[]")
+    assert found is not None
+    assert (found.enabled, found.version, found.definition) == (False, "v2", b"[]")
     for name in ("b", "c"):
         await store.write(lambda tx, name=name: agents.register(tx, TENANT, name, AgentKind.WORKFLOW, "v", b"{}"))
     page = await store.read(lambda tx: agents.page(tx, TENANT, "a", 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,13 @@ DESCRIPTION: Final = (
 )
 
 
+class Api(FastAPI):
+    """The framework's application with our document."""
+
+    def openapi(self) -> dict[str, Any]:
+        return docs.document_of(self)
+
+
 def build(
     house: House,
     *,
@@ -37,7 +44,7 @@ def build(
     title: str = "Holdfast",
 ) -> FastAPI:
     """The application. It may be mounted in another one; `lifespan` starts and stops what it needs."""
-    app = FastAPI(
+    app = Api(
         title=title,
         version=_version.__version__,
         description=DESCRIPTION,
@@ -61,7 +68,6 @@ def build(
     app.add_exception_handler(RequestValidationError, problems.validation_error)
     app.add_exception_handler(HTTPException, problems.http_error)
     app.add_exception_handler(Exception, problems.unexpected_error)
-    setattr(app, "openapi", lambda: docs.document_of(app))
     return app
 
 

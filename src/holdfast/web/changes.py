@@ -17,7 +17,7 @@ router = routing.router()
     response_class=Response,
     responses={
         200: {
-            "description": "Events `change` with `{kind, id, status}`. Nothing is replayed: after a reconnect, refetch.",
+            "description": "Events `change` with `{kind, id, status}`. No replay: after a reconnect, refetch.",
             "content": streams.SSE_RESPONSE["content"],
         },
         **problems(),

@@ -92,7 +92,7 @@ def _exposition(found: Metrics) -> Iterator[str]:
     for status in RunStatus:
         yield f'holdfast_runs{{status="{status.value}"}} {found.runs.get(status, 0)}'
     yield from _metric("holdfast_workers", "gauge", "Workers that were seen alive lately.", found.workers)
-    yield from _metric("holdfast_worker_slots", "gauge", "Runs that these workers can move at once.", found.worker_slots)
+    yield from _metric("holdfast_worker_slots", "gauge", "Runs that they can move at once.", found.worker_slots)
     if found.runtime is not None:
         yield from _of_process(found.runtime)
 
@@ -109,7 +109,9 @@ def _of_process(facts: RuntimeFacts) -> Iterator[str]:
     )
     for name, says, value in gauges:
         yield from _metric(f"holdfast_process_{name}", "gauge", says, value)
-    yield from _metric("holdfast_process_claims_total", "counter", "Runs that this process claimed.", facts.claims_total)
+    yield from _metric(
+        "holdfast_process_claims_total", "counter", "Runs that this process claimed.", facts.claims_total
+    )
     yield from _metric(
         "holdfast_process_recovered_total", "counter", "Runs that it took back from others.", facts.recovered_total
     )

@@ -55,19 +55,17 @@ class JsonRequest(Request):
 
 
 def _has_nul(value: Any) -> bool:
-    waiting = [value]
+    waiting: list[Any] = [value]
     while waiting:
-        match waiting.pop():
-            case str() as text:
-                if "\x00" in text:
-                    return True
-            case dict() as members:
-                waiting.extend(cast("dict[Any, Any]", members).keys())
-                waiting.extend(cast("dict[Any, Any]", members).values())
-            case list() as items:
-                waiting.extend(cast("list[Any]", items))
-            case _:
-                pass
+        one = waiting.pop()
+        if isinstance(one, str):
+            if "\x00" in one:
+                return True
+        elif isinstance(one, dict):
+            for name, member in cast("dict[str, Any]", one).items():
+                waiting += (name, member)
+        elif isinstance(one, list):
+            waiting += cast("list[Any]", one)
     return False
 
 
@@ -158,9 +156,11 @@ def _storable(value: str) -> str:
     return value
 
 
-def text_of(chars_max: int) -> Any:
-    """A text parameter that every database can compare with."""
-    return Annotated[str, StringConstraints(min_length=1, max_length=chars_max), AfterValidator(_storable)]
+NameText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
+TagText = Annotated[str, StringConstraints(min_length=1, max_length=limits.TAG_CHARS_MAX), AfterValidator(_storable)]
+ExternalId = Annotated[
+    str, StringConstraints(min_length=1, max_length=limits.EXTERNAL_ID_CHARS_MAX), AfterValidator(_storable)
+]
 
 
 def run_id(value: str) -> RunId:
@@ -211,7 +211,7 @@ _WHEN: Final = {
     413: "The body is too large.",
     415: "The body is not application/json.",
     422: "A value does not fit.",
-    503: "Not now (`Retry-After`), or, with code `outcome_unknown`, perhaps done: repeat with the same Idempotency-Key.",
+    503: "Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key.",
 }
 
 
@@ -224,4 +224,3 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in sorted({401, 403, 413, 503, *statuses})
     }
-

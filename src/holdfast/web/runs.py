@@ -19,7 +19,18 @@ from holdfast.service.house import House
 from holdfast.service.runs import RunFilter, StartRun
 from holdfast.web import paging, routing, shapes, sse, streams, views
 from holdfast.web.paging import Cursor, Limit
-from holdfast.web.routing import Body, KeyHeader, Reads, Writes, filter_id, key_of, problems, text_of
+from holdfast.web.routing import (
+    Body,
+    ExternalId,
+    KeyHeader,
+    NameText,
+    Reads,
+    TagText,
+    Writes,
+    filter_id,
+    key_of,
+    problems,
+)
 
 SEQ_MAX = limits.JOURNAL_STEPS_MAX
 AMOUNT_MAX = 2**53 - 1
@@ -74,9 +85,7 @@ class LimitsIn(Body):
     deadline: Time | None = Field(default=None, description="The calendar time at which the run ends at the latest.")
 
     def caps(self) -> RunLimits:
-        return RunLimits(
-            self.steps_max, self.tool_calls_max, self.tokens_max, self.cost_micros_max, self.active_ms_max
-        )
+        return RunLimits(self.steps_max, self.tool_calls_max, self.tokens_max, self.cost_micros_max, self.active_ms_max)
 
 
 class ThreadIn(Body):
@@ -244,20 +253,18 @@ async def _waited(request: Request, principal: Principal, view: RunView, wait: f
 # -- looking --------------------------------------------------------------------------------------------------------
 
 
-@router.get(
-    "/v1/runs", response_model=shapes.Page[shapes.RunOut], responses=problems(400, 422), tags=["runs"]
-)
+@router.get("/v1/runs", response_model=shapes.Page[shapes.RunOut], responses=problems(400, 422), tags=["runs"])
 async def list_runs(
     request: Request,
     principal: Reads,
-    agent: Annotated[text_of(64) | None, Query()] = None,
+    agent: NameText | None = None,
     thread_id: str | None = None,
     status: Annotated[list[RunStatus] | None, Query(max_length=len(RunStatus))] = None,
-    tag: Annotated[text_of(limits.TAG_CHARS_MAX) | None, Query()] = None,
-    version: Annotated[text_of(64) | None, Query()] = None,
+    tag: TagText | None = None,
+    version: NameText | None = None,
     initiator: Annotated[str | None, Query(alias="principal")] = None,
     parent_id: str | None = None,
-    external_id: Annotated[text_of(limits.EXTERNAL_ID_CHARS_MAX) | None, Query()] = None,
+    external_id: ExternalId | None = None,
     created_after: Time | None = None,
     created_before: Time | None = None,
     include_children: Flag = False,
@@ -291,9 +298,7 @@ async def _runs_page(
     return paging.answer(here, found, limit, views.run, lambda view: view.run.id)
 
 
-@router.get(
-    "/v1/runs/{run_id}", response_model=shapes.RunOut, responses=problems(404, 422), tags=["runs"]
-)
+@router.get("/v1/runs/{run_id}", response_model=shapes.RunOut, responses=problems(404, 422), tags=["runs"])
 async def get_run(request: Request, run_id: str, principal: Reads, wait: Wait = 0) -> Response:
     """A run as it stands."""
     house = house_of(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from holdfast.domain import ids, limits
@@ -15,7 +15,7 @@ from holdfast.service.runs import RunFilter
 from holdfast.service.threads import Change, NewThread, ThreadFilter
 from holdfast.web import paging, routing, shapes, streams, views
 from holdfast.web.paging import Cursor, Limit
-from holdfast.web.routing import Body, KeyHeader, key_of, needs, problems, text_of
+from holdfast.web.routing import Body, ExternalId, KeyHeader, key_of, needs, problems
 from holdfast.web.runs import house_of
 
 Reads = Annotated[Principal, needs(Scope.THREADS_READ)]
@@ -58,14 +58,12 @@ async def create_thread(
     return routing.json_response(views.thread(created.view), created.status, headers)
 
 
-@router.get(
-    "/v1/threads", response_model=shapes.Page[shapes.ThreadOut], responses=problems(400, 422), tags=["threads"]
-)
+@router.get("/v1/threads", response_model=shapes.Page[shapes.ThreadOut], responses=problems(400, 422), tags=["threads"])
 async def list_threads(
     request: Request,
     principal: Reads,
     status: ThreadStatus | None = None,
-    external_id: Annotated[text_of(limits.EXTERNAL_ID_CHARS_MAX) | None, Query()] = None,
+    external_id: ExternalId | None = None,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
@@ -77,9 +75,7 @@ async def list_threads(
     return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
 
 
-@router.get(
-    "/v1/threads/{thread_id}", response_model=shapes.ThreadOut, responses=problems(404, 422), tags=["threads"]
-)
+@router.get("/v1/threads/{thread_id}", response_model=shapes.ThreadOut, responses=problems(404, 422), tags=["threads"])
 async def get_thread(request: Request, thread_id: str, principal: Reads) -> Response:
     """A thread as it stands."""
     view = await threads.get(house_of(request), principal, routing.thread_id(thread_id))
