@@ -32,7 +32,7 @@ def say(measure: str, value: str, at_least: str = "") -> None:
 
 
 def measured(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise RuntimeError(f"{arguments}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -123,7 +123,7 @@ def steps() -> None:
 
 
 def http() -> None:
-    print(f"\nOne HTTP run, concurrency {CONCURRENCY}, against a hand-written FastAPI loop (stub provider, SQLite FULL)")
+    print(f"\nOne HTTP run, concurrency {CONCURRENCY}, against a hand-written FastAPI loop (stub model, SQLite FULL)")
     rates: dict[str, dict[str, load.Load]] = {}
     port = free_port()
     with serving("tests.stubs.provider", "--port", str(port), port=port, env={}):

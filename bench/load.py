@@ -1,4 +1,4 @@
-"""A small HTTP load generator over loopback: raw asyncio, keep-alive, a fixed number of requests at a fixed concurrency.
+"""A small HTTP load generator over loopback: raw asyncio, keep-alive, so many requests at so much concurrency.
 
 Bounded in count and time; sends only to 127.0.0.1. Its own cost is about 60 µs a request, the same for every server.
 """

@@ -1,4 +1,4 @@
-"""Holdfast as served for the comparison: the same agent, every run durable (SQLite, synchronous=FULL, or PostgreSQL)."""
+"""Holdfast as served for the comparison: the same agent, every run durable (SQLite with synchronous=FULL)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Durable steps per second in one process: many runs of trivial steps. `python -m bench.steps URL behind|awaited`.
 
-`awaited`: each step (kind code, nothing known of its effect) waits for its commit. `behind`: read tools, written behind.
+`awaited`: each step (kind code) waits for its commit. `behind`: read tools, written behind.
 Prints one JSON object.
 """
 

@@ -1,5 +1,5 @@
-"""What a long thread costs: a run in a thread of 10,000 messages with `LastTurns(20)` against one of 10, and the bytes that
-1,000 turns take against their live JSON. `python -m bench.threads URL`. Prints one JSON object."""
+"""What a long thread costs: a run in a thread of 10,000 messages with `LastTurns(20)` against one of 60, and the
+bytes that 1,000 turns take against their live JSON. `python -m bench.threads URL`. Prints one JSON object."""
 
 from __future__ import annotations
 

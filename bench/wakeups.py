@@ -1,5 +1,5 @@
-"""How fast other processes hear: enqueue → started by a worker in another process (PostgreSQL), and how long an orphan of a
-killed worker waits. `python -m bench.wakeups URL`. Prints one JSON object."""
+"""How fast other processes hear: enqueue → started by a worker in another process (PostgreSQL), and how long an
+orphan of a killed worker waits. `python -m bench.wakeups URL`. Prints one JSON object."""
 
 from __future__ import annotations
 

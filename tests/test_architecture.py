@@ -98,7 +98,8 @@ def test_nothing_the_package_needs_imports_the_test_kit() -> None:
 
 def test_importing_holdfast_brings_no_provider_no_web_and_no_migrations() -> None:
     code = "import sys, holdfast; print(*sys.modules)"
-    modules = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
     for absent in ("openai", "anthropic", "mcp", "fastapi", "alembic", "asyncpg", "uvicorn", "typer"):
         assert absent not in modules, absent
 

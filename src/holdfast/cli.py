@@ -97,15 +97,19 @@ def refuse(message: str, code: int = USAGE) -> NoReturn:
 # --- settings, target, logging ---------------------------------------------------------------------------------------
 
 
-def configured(database: str | None) -> Settings:
-    """The settings of the environment, with this database; a wrong one is named by its variable."""
+def configured(**options: Any) -> Settings:
+    """The settings of the environment, with the options that are not None; a wrong one is named by its variable.
+
+    Options go into the environment, because the target reads it too: as it is imported, and it may build its
+    application right then.
+    """
     from pydantic import ValidationError
 
     from holdfast.settings import Settings
 
-    if database is not None:
-        # The target reads the environment too, as it is imported.
-        os.environ["HOLDFAST_DATABASE"] = database
+    for name, value in options.items():
+        if value is not None:
+            os.environ[f"HOLDFAST_{name.upper()}"] = str(value)
     try:
         return Settings()  # pyright: ignore[reportCallIssue]
     except ValidationError as exc:
@@ -113,16 +117,16 @@ def configured(database: str | None) -> Settings:
         refuse(wrong)
 
 
-def loaded(given: str, database: str | None, **changes: Any) -> Holdfast:
-    """The target, with these settings changed; what is None stays."""
+def loaded(given: str, **options: Any) -> Holdfast:
+    """The target, with the options that are not None, whatever it says itself."""
     from holdfast.app import database_of
     from holdfast.target import TargetError, load
 
-    configured(database)
+    configured(**options)
     holdfast: Holdfast = load(given)
-    wanted = {name: value for name, value in {**changes, "database": database}.items() if value is not None}
+    wanted = {name: value for name, value in options.items() if value is not None}
     holdfast.settings = holdfast.settings.model_copy(update=wanted)
-    if database is not None and database_of(holdfast.settings).url != holdfast.house.database.url:
+    if "database" in wanted and database_of(holdfast.settings).url != holdfast.house.database.url:
         raise TargetError(
             f"{given} names a database itself and has built its application with it, so --database comes too late. "
             "Leave the database out of Holdfast(…); the setting and the option then decide."
@@ -169,8 +173,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def announce(holdfast: Holdfast, url: str | None) -> None:
     """What serves, where, and for whom; the last line says that it does."""
+    from holdfast.doctor import keyless
+
     settings = holdfast.settings
     line("agents", ", ".join(sorted(holdfast.registry.ids)) or "none")
+    for agent in holdfast.registry:
+        if (missing := keyless(agent)) is not None:
+            err.print(f"  Warning: the runs of {agent.id} will fail. {missing}", markup=False)
     line("database", holdfast.house.database.url)
     line("workers", f"{settings.worker_slots} slots" if settings.worker_slots else "none in this process: API only")
     if url is None:
@@ -215,14 +224,14 @@ def dev(
         _stop_with_parent(parent_fd)
     listener = serving.listen("127.0.0.1", port) if listener_fd is None else socket.socket(fileno=listener_fd)
     log_to_stderr(log_level)
-    holdfast = loaded(target, database, mode="dev")
+    holdfast = loaded(target, database=database, mode="dev")
     run(
         serving.serve(
             holdfast,
             listener,
             ready=lambda: announce(holdfast, serving.url_of(listener)),
             stopping=announce_stop,
-            access_log=True,
+            access_log=log_level in ("debug", "info"),
             grace_s=serving.GRACE_DEV_S,
         )
     )
@@ -257,7 +266,7 @@ def serve(
     from holdfast import serving
 
     log_to_stderr(log_level)
-    holdfast = loaded(target, database, mode="serve", worker_slots=workers)
+    holdfast = loaded(target, database=database, mode="serve", worker_slots=workers)
     run(_demand_fit(holdfast, host))
     listener = serving.listen(host, port)
     run(
@@ -293,7 +302,7 @@ def worker(
     from holdfast import serving
 
     log_to_stderr(log_level)
-    holdfast = loaded(target, database, mode="serve", worker_slots=workers)
+    holdfast = loaded(target, database=database, mode="serve", worker_slots=workers)
     if holdfast.settings.worker_slots == 0:
         refuse("HOLDFAST_WORKER_SLOTS is 0, so this worker would do nothing. Give it some: --workers 64")
     run(serving.work(holdfast, ready=lambda: announce(holdfast, None), stopping=announce_stop))
@@ -309,7 +318,7 @@ def migrate(database: DatabaseOption = None) -> None:
     from holdfast.store import migrate as migrations
     from holdfast.store.migrate import SchemaState
 
-    settings = configured(database)
+    settings = configured(database=database)
     url = database_of(settings).url
 
     async def work() -> tuple[SchemaState, str | None]:
@@ -339,8 +348,8 @@ def doctor(
     from holdfast import doctor as examination
     from holdfast.doctor import Finding, Verdict
 
-    settings = configured(database)
-    holdfast = loaded(target, database) if target is not None else None
+    settings = configured(database=database)
+    holdfast = loaded(target, database=database) if target is not None else None
     colours = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
 
     def show(finding: Finding) -> None:
@@ -401,7 +410,7 @@ def keys_create(
     from holdfast.domain import ids
     from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL
 
-    settings = configured(database)
+    settings = configured(database=database)
 
     async def work(auth: Auth, now_ms: int) -> None:
         expires_at = None if expires is None else now_ms + round(timedelta(days=expires).total_seconds() * 1000)
@@ -422,7 +431,7 @@ def keys_list(database: DatabaseOption = None) -> None:
     from holdfast.domain import ids
     from holdfast.domain.access import LOCAL_PRINCIPAL, ApiKey
 
-    settings = configured(database)
+    settings = configured(database=database)
 
     def state(key: ApiKey, now_ms: int) -> str:
         if key.revoked_at is not None:
@@ -454,7 +463,7 @@ def keys_revoke(
     from holdfast.domain.access import LOCAL_PRINCIPAL
     from holdfast.domain.ids import KeyId
 
-    settings = configured(database)
+    settings = configured(database=database)
     shown = f"{ids.KEY}_{key.removeprefix('hf_').partition('.')[0]}" if key.startswith("hf_") else key
     key_id = KeyId(ids.parse(ids.KEY, shown))
 
@@ -505,7 +514,7 @@ def demo(
     chosen = choose(model, os.environ)
     listener = serving.listen("127.0.0.1", port if port is not None else 0 if once else PORT)
     url = serving.url_of(listener)
-    settings = configured(None).model_copy(update={"mode": "dev"})
+    settings = configured(mode="dev")
     built = build(directory, chosen.model, settings)
     out.print(f"The demo of Holdfast {__version__}: a support desk over a shop of its own.", markup=False)
     line("files", f"{built.directory.resolve()} ({'made now' if built.shop_is_new else 'from an earlier start'})")

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from holdfast.domain import ids, limits
 from holdfast.domain.determinism import SYSTEM, Determinism
-from holdfast.domain.errors import HoldfastError
+from holdfast.domain.errors import HoldfastError, ModelFault
 from holdfast.serving import is_loopback
 from holdfast.settings import Settings
 from holdfast.store import agents, migrate, principals
@@ -123,7 +123,7 @@ def variables(environment: Iterable[str]) -> list[Finding]:
 
 
 async def loaded(holdfast: Holdfast) -> AsyncIterator[Finding]:
-    """Each agent is got ready as at a start: its provider's package and key, its remote tools."""
+    """Each agent is got ready as at a start: its provider's package, its remote tools; and its model's key."""
     if not len(holdfast.registry):
         yield problem("agents", "none is declared", "Give some: Holdfast(agents=[…])")
     for agent in holdfast.registry:
@@ -135,6 +135,8 @@ async def warmed(agent: Agent) -> Finding:
     try:
         async with asyncio.timeout(WARM_UP_S):
             await agent.warm_up()
+        if (missing := keyless(agent)) is not None:
+            return problem(about, missing, "The server would start, but every run of this agent would fail.")
     except HoldfastError as exc:
         return problem(about, exc.message, "The server would not start like this. Set what is missing, then try again.")
     except TimeoutError:
@@ -147,6 +149,18 @@ async def warmed(agent: Agent) -> Finding:
         await agent.close()
     model = agent.definition().get("model")
     return ok(about, f"{agent.kind.value}, model {model}" if model else agent.kind.value)
+
+
+def keyless(agent: Agent) -> str | None:
+    """What keeps a native agent's model from being called, such as a missing key; None if nothing does."""
+    from holdfast.agents.native import Agent as NativeAgent
+
+    try:
+        if isinstance(agent, NativeAgent):
+            agent.resolved_model()
+    except ModelFault as exc:
+        return exc.message
+    return None
 
 
 # --- the database ----------------------------------------------------------------------------------------------------

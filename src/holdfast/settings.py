@@ -1,4 +1,4 @@
-"""Every setting: its name, default, unit and reason. Read from the environment as `HOLDFAST_<NAME>`, or given in code."""
+"""Every setting: its name, default, unit and reason. From the environment as `HOLDFAST_<NAME>`, or given in code."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ compared with it, and the invariants of the journal and of threads are checked o
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ from holdfast.testing.store import (
 )
 from tests import databases
 
+EFFORT = 20 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
 QUEUED, RUNNING, WAITING = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING
 
 
@@ -61,7 +63,6 @@ class ModelRun:
     """What must be true of a run."""
 
     run: Run
-    rank: int
     status: RunStatus = QUEUED
     due: int = 0
     start_after: int = 0
@@ -94,6 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.database = self.fresh(Determinism(now_ms=self.clock, random=SYSTEM.random))
         self.store = Store(self.database, self.clock)
         self.model: dict[RunId, ModelRun] = {}
+        self.queues: dict[ThreadId, list[RunId]] = {}
         self.numbers = 0
         self.do(self.database.open())
         self.do(self.store.seed())
@@ -108,8 +110,7 @@ class StoreMachine(RuleBasedStateMachine):
     # -- the model's own rules
 
     def of_thread(self, thread_id: ThreadId) -> list[ModelRun]:
-        live = [m for m in self.model.values() if m.run.thread_id == thread_id and not m.status.ended]
-        return sorted(live, key=lambda m: m.rank)
+        return [m for run_id in self.queues.get(thread_id, []) if not (m := self.model[run_id]).status.ended]
 
     def head_of(self, thread_id: ThreadId) -> ModelRun | None:
         live = self.of_thread(thread_id)
@@ -168,13 +169,10 @@ class StoreMachine(RuleBasedStateMachine):
             return run
 
         run = self.do(self.store.write(body))
-        queue = self.of_thread(thread_id)
-        if interrupts and len(queue) > 1:
-            assert queue[0].rank < run.rank < queue[1].rank, "an interrupt goes directly behind the holder"
-        elif queue:
-            assert run.rank > queue[-1].rank, "a queue keeps its order"
+        queue = self.queues.setdefault(thread_id, [])
+        queue.insert(queue.index(holder.run.id) + 1 if interrupts and holder else len(queue), run_id)
         due = max(self.clock(), run.start_after or 0)
-        self.model[run_id] = ModelRun(run, run.rank, due=due, start_after=run.start_after or 0)
+        self.model[run_id] = ModelRun(run, due=due, start_after=run.start_after or 0)
         if interrupts:
             assert holder is not None
             self._asked_to_stop(holder)
@@ -186,7 +184,8 @@ class StoreMachine(RuleBasedStateMachine):
         if parent.run.depth >= 2 or parent.epoch != claimed.epoch or parent.status is not RUNNING:
             return multiple()
         child = self.do(self.store.start(parent=parent.run))
-        self.model[child.id] = ModelRun(child, child.rank, due=self.clock(), parent=parent.run.id)
+        self.queues[child.thread_id] = [child.id]
+        self.model[child.id] = ModelRun(child, due=self.clock(), parent=parent.run.id)
         return child.id
 
     @rule(target=claims_known, worker=st.sampled_from([WORKER_A, WORKER_B]), limit=st.integers(1, 3))
@@ -313,15 +312,16 @@ class StoreMachine(RuleBasedStateMachine):
 
         back = self.do(self.store.write(body, None))
         assert back is not None
-        m.lapses += 1
         m.epoch += 1
-        poisoned = not m.cancel and m.lapses >= limits.LAPSES_POISONED
+        lapses = m.lapses + 1
+        poisoned = not m.cancel and lapses >= limits.LAPSES_POISONED
         assert (back.cancelled, back.poisoned) == (m.cancel, poisoned)
         if m.cancel:
             self.end(m, RunStatus.CANCELLED)
         elif poisoned:
             self.end(m, RunStatus.FAILED)
         else:
+            m.lapses = lapses
             wait = limits.LAPSE_BACKOFF_MS * 2 ** (m.lapses - 2) if m.lapses >= limits.LAPSES_ALONE else 0
             self.queue(m, self.clock() + wait)
 
@@ -376,6 +376,9 @@ class StoreMachine(RuleBasedStateMachine):
                 assert is_head, "only the head of a thread has started"
             if run.ordinal is not None:
                 ordinals.setdefault(run.thread_id, []).append(run.ordinal)
+        for thread_id, queue in self.queues.items():
+            ranks = [found[m.run.id][0].rank for m in self.of_thread(thread_id)]
+            assert ranks == sorted(set(ranks)), f"the order of the queue {queue} is not kept"
         assert all(count == 1 for count in started.values())
         assert all(sorted(numbers) == list(range(1, len(numbers) + 1)) for numbers in ordinals.values())
 
@@ -391,7 +394,7 @@ def test_the_store_keeps_to_the_model_on_sqlite(sqlite_template: Path) -> None:
                 shutil.copyfile(sqlite_template, path)
                 return databases.connect(f"sqlite:///{path}", determinism=determinism)
 
-        run_state_machine_as_test(OnSqlite, settings=settings(max_examples=60, stateful_step_count=40))
+        run_state_machine_as_test(OnSqlite, settings=settings(max_examples=60 * EFFORT, stateful_step_count=40))
 
 
 @pytest.mark.postgres
@@ -401,4 +404,4 @@ def test_the_store_keeps_to_the_model_on_postgresql(postgres_url: str) -> None:
             self.do(databases.empty_postgres(postgres_url))
             return databases.connect(postgres_url, determinism=determinism, pool=2)
 
-    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=8, stateful_step_count=30))
+    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=8 * EFFORT, stateful_step_count=30))

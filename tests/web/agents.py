@@ -13,7 +13,7 @@ from holdfast.agents.base import Agent, Context
 from holdfast.agents.native import Agent as NativeAgent
 from holdfast.agents.tools import tool
 from holdfast.agents.workflow import workflow
-from holdfast.testing import Call, ScriptedModel
+from holdfast.testing import Call, ScriptedModel, last_user_text
 
 
 class Order(BaseModel):
@@ -61,7 +61,12 @@ def made(desk: Desk) -> Sequence[Agent]:
         instructions="Sell lamps.",
         tools=[lookup, reserve],
     )
-    plain = NativeAgent("plain", model=ScriptedModel(lambda messages, info: "Hello."), stream=True)
+
+    async def slowly(messages: Any, info: Any) -> str:
+        await desk.wait(f"model: {last_user_text(messages)}")
+        return "Hello, you."
+
+    plain = NativeAgent("plain", model=ScriptedModel(slowly, chunk_chars=3))
 
     @workflow("echo")
     async def echo(ctx: Context, input: Any) -> Any:

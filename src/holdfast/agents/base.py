@@ -302,7 +302,7 @@ class RunContext(Context, Protocol):
         ...
 
     def hand_over(self, agent_id: str) -> None:
-        """From now on `acting_agent` is this one. Call it after the hand-off's step is recorded, and again on replay."""
+        """From now on `acting_agent` is this one. Called after the hand-off's step is recorded, and again on replay."""
         ...
 
     def agent(self, agent_id: str) -> Agent:

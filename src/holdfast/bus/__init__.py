@@ -1,1 +1,1 @@
-"""Wake-ups and ephemeral deltas, within a process and between processes. Losing a message costs latency, never truth."""
+"""Wake-ups and ephemeral deltas, in a process and between processes. Losing a message costs latency, never truth."""

@@ -72,9 +72,9 @@ class PostgresRelay:
             self._waiting.set()
 
     def entry(self, key: bytes, milestone: bool) -> None:
-        streamed = self._remote and _is_there(self._remote, key, self._determinism.monotonic_ms())
-        awaited = milestone and self._waiting_for and _is_there(self._waiting_for, key, self._determinism.monotonic_ms())
-        if streamed or awaited:
+        now = self._determinism.monotonic_ms()
+        streamed = bool(self._remote) and _is_there(self._remote, key, now)
+        if streamed or (milestone and _is_there(self._waiting_for, key, now)):
             self._put(("e", key.hex()))
 
     def delta(self, delta: Delta) -> None:

@@ -26,6 +26,7 @@ FOUND_MAX: Final = 10
 
 # Orders that the demo's text speaks of: whatever the dice say of others, these are as described.
 DELIVERED_ORDER: Final = 1042
+DAMAGED_ORDER: Final = 1050
 SHIPPED_ORDER: Final = 1143
 OPEN_ORDER: Final = 1158
 
@@ -385,7 +386,12 @@ def _fill_products(connection: sqlite3.Connection, dice: random.Random) -> None:
 
 
 def _fill_order(connection: sqlite3.Connection, dice: random.Random, number: int, addresses: Sequence[Address]) -> None:
-    featured = {DELIVERED_ORDER: "delivered", SHIPPED_ORDER: "shipped", OPEN_ORDER: "processing"}
+    featured = {
+        DELIVERED_ORDER: "delivered",
+        DAMAGED_ORDER: "delivered",
+        SHIPPED_ORDER: "shipped",
+        OPEN_ORDER: "processing",
+    }
     age = (FIRST_ORDER + ORDERS - number) // 3 + dice.randint(0, 2)
     usual = "processing" if age < 4 else "shipped" if age < 9 else dice.choices(("delivered", "cancelled"), (15, 1))[0]
     status = featured.get(number, usual)

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import httpx2
 
-from holdfast.demo.shop import DELIVERED_ORDER, OPEN_ORDER, SHIPPED_ORDER
+from holdfast.demo.shop import DAMAGED_ORDER, DELIVERED_ORDER, OPEN_ORDER, SHIPPED_ORDER
 from holdfast.domain.errors import HoldfastError
 
 WAIT_S: Final = 30
@@ -56,7 +56,7 @@ REDIRECT: Final = Stop("Another", "support", f"Change the address of order {OPEN
 HAND_OFF: Final = Stop(
     "A hand-off: triage passes the conversation on to refunds",
     "triage",
-    f"I want my money back for order {DELIVERED_ORDER}, it arrived broken.",
+    f"I want my money back for order {DAMAGED_ORDER}, one piece is cracked.",
 )
 RESTOCK: Final = Stop(
     "A workflow as a stream: parallel steps, a sleep, a child agent", "nightly-restock", {}, stream=True
@@ -66,7 +66,7 @@ STOPS: Final = (ASK, REFUND, REDIRECT, HAND_OFF, RESTOCK)
 AT_LEAST_ONCE: Final = """\
 A recorded step never runs again. A tool that is killed half way runs again when the run goes on: in this release that
 is at-least-once. The shop's tools pass "run id / step key" to the database, which is the same both times, so the
-second try finds the first and a refund is made once. Any tool of yours that changes something should do the same."""
+second try finds the first, and a refund is made once. Any tool of yours that changes something should do the same."""
 
 
 class TourFailed(HoldfastError):
@@ -164,7 +164,7 @@ async def _tell(client: httpx2.AsyncClient, stop: Stop, run: dict[str, Any], say
         say(f"  {len(steps)} steps in the journal of {run['id']}")
     else:
         for step in steps:
-            say(f"  · {step['kind']} {step['name']}{_result(step)}")
+            say(f"  · {step['kind']} {step['name']}{await _result(client, step)}")
     if run["acting_agent"] != stop.agent:
         say(f"  handed over to {run['acting_agent']}")
     elif stop is HAND_OFF:
@@ -173,12 +173,12 @@ async def _tell(client: httpx2.AsyncClient, stop: Stop, run: dict[str, Any], say
     say(f"← {output if isinstance(output, str) else _object(output).get('summary', json.dumps(output))}")
 
 
-def _result(step: dict[str, Any]) -> str:
+async def _result(client: httpx2.AsyncClient, step: dict[str, Any]) -> str:
     """What a tool answered, cut to a line."""
     if step["kind"] != "tool":
         return ""
-    output = _object(step["output"])
-    shown = json.dumps(output.get("result", output.get("error", step["output"])), ensure_ascii=False)
+    output = _object((await _get(client, f"/v1/runs/{step['run_id']}/steps/{step['seq']}"))["output"])
+    shown = json.dumps(output.get("result", output.get("error")), ensure_ascii=False)
     return f" → {shown if len(shown) <= SHOWN_CHARS else shown[: SHOWN_CHARS - 1] + '…'}"
 
 

@@ -201,7 +201,7 @@ def check_name(name: str) -> str:
 
 @dataclass(slots=True)
 class Journal:
-    """What a run has recorded, indexed by key. The executor loads it; steps ask it; appended entries are added to it."""
+    """What a run had recorded when it was claimed, indexed by key. The executor loads it, steps ask it."""
 
     results: dict[str, Entry] = field(default_factory=dict[str, Entry])
     openings: dict[str, Entry] = field(default_factory=dict[str, Entry])

@@ -136,7 +136,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run with what lives in other tables: its input and output (JSON), its head's counters, its place in the queue."""
+    """A run with what lives in other tables: input and output (JSON), its head's counters, its place in the queue."""
 
     run: Run
     input: bytes

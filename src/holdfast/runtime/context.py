@@ -555,7 +555,7 @@ class RunContext:
         await self.perform(Action(kind=StepKind.EMIT, name=name), _constant(payload))
 
     async def now(self) -> datetime:
-        recorded = await self._value("now", lambda: self.now_ms())
+        recorded = await self._value("now", self.now_ms)
         return datetime.fromtimestamp(recorded / 1000, UTC)
 
     async def random(self) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import Unavailable
-from holdfast.domain.ids import RunId, WorkerId
+from holdfast.domain.ids import WorkerId
 from holdfast.store.base import Lessor, Row
 
 log = logging.getLogger("holdfast.leases")
@@ -30,7 +30,7 @@ class LeaseKeeper:
         lessor: Lessor,
         owner: WorkerId,
         held: Callable[[], Sequence[Held]],
-        renewed: Callable[[set[RunId], Sequence[Row]], None],
+        renewed: Callable[[Sequence[Held], Sequence[Row]], None],
         *,
         lease_ms: int,
         determinism: Determinism = SYSTEM,
@@ -58,9 +58,12 @@ class LeaseKeeper:
             while not self._stopped.wait(self._lease_ms / 3000):
                 self._tell(self._note_beat)
                 if self._clock() - self._beat > STUCK_LEASES * self._lease_ms:
-                    log.error("the event loop has been stuck for %d leases; renewing no more until it moves", STUCK_LEASES)
+                    log.error("the event loop is stuck for %d leases: renewing no more until it moves", STUCK_LEASES)
                     continue
-                self._renew()
+                try:
+                    self._renew()
+                except Exception:  # without this thread every run of the process would be lost
+                    log.exception("leases were not renewed")
         finally:
             self._lessor.close()
 
@@ -73,8 +76,7 @@ class LeaseKeeper:
         except Unavailable as exc:
             log.warning("leases were not renewed: %s", exc.message)
             return
-        asked = {RunId(run_id) for _, run_id, _ in held}
-        self._tell(lambda: self._renewed(asked, rows))
+        self._tell(lambda: self._renewed(held, rows))
 
     def _note_beat(self) -> None:
         self._beat = self._clock()

@@ -12,7 +12,7 @@ import os
 import socket
 
 from holdfast.domain import limits
-from holdfast.domain.errors import HoldfastError, Unavailable
+from holdfast.domain.errors import Unavailable
 from holdfast.runtime.worker import Worker
 from holdfast.service import claiming
 from holdfast.service.house import House
@@ -50,7 +50,7 @@ class Recovery:
             except Unavailable as exc:
                 log.warning("recovery waits for the database: %s", exc.message)
                 self._calm_since = self._clock()
-            except HoldfastError:
+            except Exception:
                 log.exception("a recovery pass failed")
             self._last = self._clock()
             try:
@@ -71,7 +71,7 @@ class Recovery:
         await claiming.end_overdue(house)
         back = await claiming.requeue_dead(house, me)
         if self._clock() - self._calm_since > house.lease_ms:
-            back += await claiming.requeue_lapsed(house, me)
+            back += await claiming.requeue_lapsed(house, me, self._worker.executors.keys())
         self.recovered_total += len(back)
         for one in back:
             log.warning("took back a run of %s from a worker that is gone (lapses: %d)", one.agent, one.lapses)

@@ -18,7 +18,7 @@ from holdfast.domain.journal import check_name, key_of
 
 @dataclass(slots=True)
 class Scope:
-    """`path` prefixes the keys of steps made here; `owner` is the run's context, `task` the only one that may use it."""
+    """`path` prefixes the keys of steps made here; `owner` is the run's context, `task` alone may use it."""
 
     path: str
     owner: object

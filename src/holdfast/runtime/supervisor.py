@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.domain import limits
 from holdfast.domain.encoding import encode
 from holdfast.domain.ids import DEFAULT_TENANT, RunId, WorkerId
-from holdfast.runtime.leases import LeaseKeeper
+from holdfast.runtime.leases import Held, LeaseKeeper
 from holdfast.runtime.recovery import Recovery
 from holdfast.runtime.worker import Worker
 from holdfast.service import claiming
@@ -97,18 +97,18 @@ class Supervisor:
             draining=worker.draining,
         )
 
-    def _held(self) -> Sequence[tuple[bytes, bytes, int]]:
+    def _held(self) -> Sequence[Held]:
         return [executor.key for executor in list(self.worker.executors.values())]
 
-    def _renewed(self, asked: set[RunId], rows: Sequence[Row]) -> None:
+    def _renewed(self, asked: Sequence[Held], rows: Sequence[Row]) -> None:
         ours = {row[0]: bool(row[1]) for row in rows}
-        for run_id in asked:
-            executor = self.worker.executors.get(run_id)
-            if executor is None:
-                continue
-            if run_id not in ours:
+        for held in asked:
+            executor = self.worker.executors.get(RunId(held[1]))
+            if executor is None or executor.key != held:
+                continue  # it ended or parked meanwhile, and may have been claimed here once more
+            if held[1] not in ours:
                 executor.lose()
-            elif ours[run_id]:
+            elif ours[held[1]]:
                 executor.ring()
 
     async def stop(self) -> None:

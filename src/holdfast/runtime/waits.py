@@ -16,7 +16,7 @@ from holdfast.domain.ids import RunId
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """One leaf wait of a task: for a time (ms, database's clock), or for a child run to end. `since` is monotonic ms."""
+    """One leaf wait of a task: for a time (ms UTC), or for a child run to end. `since` is monotonic ms."""
 
     key: str
     since: float
@@ -61,6 +61,10 @@ class Activity:
             self._moving += 1
             if not wait.future.done():
                 wait.future.set_result(None)
+
+    def stir(self) -> None:
+        """Something changed that whoever watches has to know."""
+        self._quiet()
 
     def fail_all(self, signal: Callable[[], BaseException]) -> None:
         """Unwind every waiting task."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.domain import ids, limits
-from holdfast.domain.errors import Unavailable
+from holdfast.domain.errors import OutcomeUnknown, Unavailable
 from holdfast.domain.ids import WorkerId
 from holdfast.runtime.blocking import Blocking
 from holdfast.runtime.executor import Executor
@@ -44,6 +44,7 @@ class Worker:
         self.executors: dict[bytes, Executor] = {}
         self.slots = Slots(slots, self.wake)
         self.draining = False
+        self._drain_ms = limits.DRAIN_MS
         self._writer = writer
         self._deps = deps
         self._ring = asyncio.Event()
@@ -80,7 +81,10 @@ class Worker:
             self._ring.clear()
             claimed = 0
             if not self.draining and not self._alone:
-                claimed = await self._claim()
+                try:
+                    claimed = await self._claim()
+                except Exception:
+                    log.exception("claiming failed")
             if not claimed:
                 await self._until_rung()
 
@@ -103,7 +107,8 @@ class Worker:
             alone = not self.executors
             claimed = await claiming.claim(self.house, self.id, self.versions, taken, alone=alone)
             self._behind = len(claimed) == taken
-        except Unavailable as exc:
+        except (Unavailable, OutcomeUnknown) as exc:
+            # What was claimed without our knowing is a run of ours that nothing executes: recovery takes it back.
             log.warning("cannot claim: %s", exc.message)
             await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
         finally:
@@ -125,6 +130,8 @@ class Worker:
         self.executors[claimed.run.id] = executor
         self.claims_total += 1
         self._alone = self._alone or claimed.lapses >= limits.LAPSES_ALONE
+        if self.draining:  # the claim was on its way when the drain began
+            executor.release(self._drain_ms)
         self._tasks.create_task(self._execute(executor))
 
     async def _execute(self, executor: Executor) -> None:
@@ -145,7 +152,7 @@ class Worker:
 
     async def drain(self, drain_ms: int) -> None:
         """Start nothing new; give back what runs, after tools that may change something had their time."""
-        self.draining = True
+        self.draining, self._drain_ms = True, drain_ms
         for executor in list(self.executors.values()):
             executor.release(drain_ms)
         deadline = self.house.determinism.monotonic_ms() + drain_ms + limits.UNWIND_MS

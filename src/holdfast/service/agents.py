@@ -81,4 +81,4 @@ async def _viewed(tx: Tx, tenant_id: TenantId, record: AgentRecord) -> AgentView
     own = await agents.get(tx, tenant_id, record.id)
     alive = await agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
     enabled = own is None or own.enabled
-    return AgentView(replace(record, enabled=enabled), sum(record.id in worker.agents for worker in alive))
+    return AgentView(replace(record, enabled=enabled), sum(w.slots > 0 and record.id in w.agents for w in alive))

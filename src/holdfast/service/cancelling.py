@@ -30,18 +30,28 @@ async def stop(
     tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId, *, reason: str | None, rollback: bool = False
 ) -> Stopped:
     """Cancel a run and its live descendants, parents first: a parent that ended is not woken by its children."""
-    below = await runs.descendants_alive(tx, tenant_id, run_id)
-    tree = [(run_id, thread_id), *below]
-    await heads.lock_threads(tx, [(tenant_id, t) for _, t in tree])
     above = await runs.get(tx, tenant_id, run_id)
-    touched = [(tenant_id, r) for r, _ in tree]
-    if above is not None and above.parent_id is not None:
-        touched.append((tenant_id, above.parent_id))
-    locked = await heads.lock_many(tx, touched)
+    parent = None if above is None else above.parent_id
+    tree: list[tuple[RunId, ThreadId]] = []
+    locked: dict[RunId, Head] = {}
+    below = [(run_id, thread_id), *await runs.descendants_alive(tx, tenant_id, run_id)]
+    while len(below) > len(tree):
+        tree = below
+        locked = await _locked(tx, tenant_id, tree, parent)
+        # A child starts under its parent's lock: once that is held, one that slipped in before is seen, and no more come.
+        below = [(run_id, thread_id), *await runs.descendants_alive(tx, tenant_id, run_id)]
     stopped = Stopped()
     for id, _ in tree:
         await _stop_one(tx, tenant_id, id, locked.get(id), reason, rollback and id == run_id, stopped)
     return stopped
+
+
+async def _locked(
+    tx: Tx, tenant_id: TenantId, tree: Sequence[tuple[RunId, ThreadId]], parent: RunId | None
+) -> dict[RunId, Head]:
+    await heads.lock_threads(tx, [(tenant_id, thread_id) for _, thread_id in tree])
+    touched = [(tenant_id, run_id) for run_id, _ in tree]
+    return await heads.lock_many(tx, [*touched, (tenant_id, parent)] if parent is not None else touched)
 
 
 async def _stop_one(

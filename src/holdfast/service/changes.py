@@ -12,21 +12,29 @@ from holdfast.service.events import QUIET, Quiet
 from holdfast.service.house import House
 
 
-def follow(house: House, principal: Principal) -> AsyncIterator[Change | Quiet]:
+def follow(house: House, principal: Principal) -> ChangeFollower:
     """The tenant's changes from now on. A reader that falls behind misses the oldest."""
     access.demand(principal, Scope.RUNS_READ)
-    return _follow(house, principal)
+    return ChangeFollower(house, principal)
 
 
-async def _follow(house: House, principal: Principal) -> AsyncIterator[Change | Quiet]:
-    queue = house.hub.subscribe_changes(principal.tenant_id)
-    try:
+class ChangeFollower:
+    """Iterate it once, and close it whatever happened."""
+
+    def __init__(self, house: House, principal: Principal) -> None:
+        self._house = house
+        self._tenant_id = principal.tenant_id
+        self._queue = house.hub.subscribe_changes(principal.tenant_id)
+
+    def close(self) -> None:
+        self._house.hub.unsubscribe_changes(self._tenant_id, self._queue)
+
+    async def __aiter__(self) -> AsyncIterator[Change | Quiet]:
         while True:
+            change: Change | Quiet = QUIET
             try:
                 async with asyncio.timeout(limits.POLL_MS / 1000):
-                    change: Change | Quiet = await queue.get()
+                    change = await self._queue.get()
             except TimeoutError:
-                change = QUIET
+                pass
             yield change
-    finally:
-        house.hub.unsubscribe_changes(principal.tenant_id, queue)

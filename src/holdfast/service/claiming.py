@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from holdfast.domain import limits
@@ -18,6 +18,7 @@ from holdfast.store.heads import Head
 from holdfast.store.runs import Candidate
 
 ROWS_MAX = 200
+NOBODY = WorkerId(b"")
 
 
 async def claim(
@@ -112,16 +113,15 @@ async def requeue_dead(house: House, me: WorkerId) -> list[Requeued]:
     return back
 
 
-async def requeue_lapsed(house: House, me: WorkerId) -> list[Requeued]:
-    """Take back the runs whose lease ran out, of other owners: never one that executes in this process."""
-    held = await house.database.read(None, lambda tx: heads.lapsed(tx, but_not_of=me, limit=ROWS_MAX))
-    return await _requeue(house, held, dead=False)
+async def requeue_lapsed(house: House, me: WorkerId, executing: Container[bytes]) -> list[Requeued]:
+    """Take back the runs whose lease ran out: never one that executes in this process (`executing`, run ids).
 
-
-async def requeue_own(house: House, tenant_run: Head, thread_id: ThreadId) -> Requeued | None:
-    """Give back a run of our own that nothing executes any more (its executor could not even release it)."""
-    found = await _requeue(house, [(tenant_run, thread_id)], dead=True)
-    return found[0] if found else None
+    A run of our own that nothing executes is as lost as another's: its claim was committed without our knowing (the
+    answer was lost, the request cancelled), or its executor could not even release it.
+    """
+    held = await house.database.read(None, lambda tx: heads.lapsed(tx, but_not_of=NOBODY, limit=ROWS_MAX))
+    lost = [(head, thread) for head, thread in held if head.owner != me or head.run_id not in executing]
+    return await _requeue(house, lost, dead=False)
 
 
 async def _requeue(house: House, held: Sequence[tuple[Head, ThreadId]], *, dead: bool) -> list[Requeued]:

@@ -7,6 +7,7 @@ cursor. So every durable event comes once and in order, in whatever process; onl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -38,12 +39,11 @@ QUIET = Quiet()
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Stored events from the cursor on. `at_end`: there are no more; `stopped`: and the run ended, or waits."""
+    """Stored events from the cursor on. `at_end`: there are no more now; `over`: nor will there be."""
 
     events: list[Event]
     at_end: bool
-    ended: bool = False
-    waiting: bool = False
+    over: bool = False
 
 
 # -- one run --------------------------------------------------------------------------------------------------------
@@ -51,17 +51,22 @@ class _Page:
 
 async def of_run(
     house: House, principal: Principal, run_id: RunId, after: int = 0, *, until_waiting: bool = False
-) -> AsyncIterator[Event | Quiet]:
+) -> Follower:
     """Follow a run behind `pos = after` until it ended (or waits, if asked).
 
-    Everything that can be wrong is raised here, before the first event: `NotFound`, or `Invalid` (`bad_cursor`) for a
-    position that the run has not reached.
+    Whoever calls this without an await since it started the run hears everything: it subscribes first of all. What
+    can be wrong is raised here, before the first event: `NotFound`, or `Invalid` (`bad_cursor`) for a position that
+    the run has not reached.
     """
     access.demand(principal, Scope.RUNS_READ)
-    thread_id = await house.database.read(
-        principal.tenant_id, lambda tx: _demand_cursor(tx, principal.tenant_id, run_id, after)
-    )
-    return _RunReader(house, principal.tenant_id, run_id, thread_id, after, until_waiting).follow()
+    tenant_id = principal.tenant_id
+    subscription = house.hub.subscribe(run_id)
+    try:
+        thread_id = await house.database.read(tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after))
+    except BaseException:
+        house.hub.unsubscribe(subscription)
+        raise
+    return _RunFollower(house, tenant_id, subscription, run_id, thread_id, after, until_waiting)
 
 
 async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int) -> ThreadId:
@@ -74,37 +79,32 @@ async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int)
     return run.thread_id
 
 
-class _RunReader:
-    """One reader's place in a run's stream."""
+class Follower(ABC):
+    """A reader's place in a stream: iterate it once, and close it whatever happened. Bounded by its subscription."""
 
-    def __init__(
-        self, house: House, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId, after: int, until_waiting: bool
-    ) -> None:
+    def __init__(self, house: House, tenant_id: TenantId, subscription: Subscription, thread_id: ThreadId) -> None:
         self._house = house
         self._tenant_id = tenant_id
-        self._run_id = run_id
+        self._subscription = subscription
         self._thread_id = thread_id
-        self._pos: int = after
-        self._until_waiting = until_waiting
         self._completed = _Completed()
         self._said: tuple[str, bytes | None] | None = None
+        self._over = False
 
-    async def follow(self) -> AsyncIterator[Event | Quiet]:
-        subscription = self._house.hub.subscribe(self._run_id)
-        try:
-            async for event in self._stored():
+    def close(self) -> None:
+        self._over = True
+        self._house.hub.unsubscribe(self._subscription)
+
+    async def __aiter__(self) -> AsyncIterator[Event | Quiet]:
+        async for event in self._stored():
+            yield event
+        while not self._over:
+            signals = await self._subscription.take(limits.POLL_MS / 1000)
+            if not signals:
+                self._house.hub.keep_listening(self._subscription)
+                yield QUIET
+            async for event in self._heard(signals or [LOOK]):
                 yield event
-            while not self._over:
-                signals = await subscription.take(limits.POLL_MS / 1000)
-                if not signals:
-                    self._house.hub.keep_listening(subscription)
-                    yield QUIET
-                async for event in self._heard(signals or [LOOK]):
-                    yield event
-        finally:
-            self._house.hub.unsubscribe(subscription)
-
-    _over = False
 
     async def _heard(self, signals: Sequence[Signal]) -> AsyncIterator[Event]:
         for signal in signals:
@@ -112,13 +112,19 @@ class _RunReader:
                 return
             match signal:
                 case Delta():
-                    if self._completed.allows(signal):
-                        yield _ephemeral(signal, self._thread_id)
-                case Published(pos=pos) if pos <= self._pos:
-                    pass
-                case Published(pos=pos) if pos == self._pos + 1 and not self._needs_store(signal):
-                    yield self._live(signal)
-                case Published() | Look():
+                    if self._shows(signal.run_id) and self._completed.allows(signal):
+                        yield Event(signal.run_id, self._thread_id, signal.type, signal.at, signal.data)
+                case Published():
+                    if self._is_known(signal):
+                        continue
+                    if self._continues(signal) and not self._needs_store(signal):
+                        event = self._live(signal)
+                        self._advance(event)
+                        yield event
+                        continue
+                    async for event in self._stored():
+                        yield event
+                case Look():
                     async for event in self._stored():
                         yield event
 
@@ -128,6 +134,7 @@ class _RunReader:
         return key is not None and (self._said is None or self._said[0] != key)
 
     def _live(self, signal: Published) -> Event:
+        """An event as it happens: what the database would tell of it."""
         entry = signal.entry
         output: Any = None
         if output_step(entry) is not None and self._said is not None:
@@ -136,34 +143,93 @@ class _RunReader:
             self._said = (entry.key, entry.payload)
         written = None if entry.message is None else Written(entry.message.id, entry.message.role)
         data = data_of(entry, seq=signal.seq, written=written, output=output)
-        event = Event(self._run_id, self._thread_id, entry.type.value, entry.at, data, signal.pos)
-        self._note(event)
+        return Event(signal.run_id, self._thread_id, entry.type.value, entry.at, data, signal.pos, self._ordinal)
+
+    async def _stored(self) -> AsyncIterator[Event]:
+        """What the database holds behind the cursor. If it cannot be reached, the next poll tries again."""
+        while not self._over:
+            try:
+                page = await self._house.database.read(self._tenant_id, self._read)
+            except Unavailable:
+                return
+            for event in page.events:
+                self._advance(event)
+                yield event
+            if page.at_end:
+                self._over = page.over
+                return
+
+    def _advance(self, event: Event) -> None:
+        """The event is about to be told: the cursor stands on it."""
+        self._place(event)
+        self._completed.note(event)
+
+    # -- what differs between one run and many ------------------------------------------------------------------
+
+    _ordinal: int | None = None
+
+    @abstractmethod
+    def _shows(self, run_id: RunId) -> bool:
+        """Whether pieces of this run's messages belong here now."""
+
+    @abstractmethod
+    def _is_known(self, signal: Published) -> bool:
+        """Whether this event has been told."""
+
+    @abstractmethod
+    def _continues(self, signal: Published) -> bool:
+        """Whether this is the very next event."""
+
+    @abstractmethod
+    def _place(self, event: Event) -> None:
+        """Move the cursor onto the event, which has to be the next one."""
+
+    @abstractmethod
+    async def _read(self, tx: Tx) -> _Page:
+        """A page of stored events behind the cursor."""
+
+
+class _RunFollower(Follower):
+    def __init__(
+        self,
+        house: House,
+        tenant_id: TenantId,
+        subscription: Subscription,
+        run_id: RunId,
+        thread_id: ThreadId,
+        after: int,
+        until_waiting: bool,
+    ) -> None:
+        super().__init__(house, tenant_id, subscription, thread_id)
+        self._run_id = run_id
+        self._pos: int = after
+        self._until_waiting = until_waiting
+
+    def _shows(self, run_id: RunId) -> bool:
+        return True
+
+    def _is_known(self, signal: Published) -> bool:
+        return signal.pos <= self._pos
+
+    def _continues(self, signal: Published) -> bool:
+        return signal.pos == self._pos + 1
+
+    def _live(self, signal: Published) -> Event:
+        event = super()._live(signal)
         self._over = event.ends or (self._until_waiting and event.waits)
         return event
 
-    async def _stored(self) -> AsyncIterator[Event]:
-        """What the database holds behind the cursor; over when that is all and the run ended, or waits."""
-        while True:
-            page = await _patient(self._house, self._tenant_id, self._read)
-            for event in page.events:
-                self._note(event)
-                yield event
-            if page.at_end:
-                self._over = page.ended or (self._until_waiting and page.waiting)
-                return
-
-    def _note(self, event: Event) -> None:
+    def _place(self, event: Event) -> None:
         self._pos += 1
         assert event.pos == self._pos, "positions are dense: an event is never left out and never told twice"
-        self._completed.note(event)
 
     async def _read(self, tx: Tx) -> _Page:
         run = await runs.get(tx, self._tenant_id, self._run_id)
         if run is None:
-            return _Page([], at_end=True, ended=True)  # deleted meanwhile
-        events = await _stored_events(tx, self._tenant_id, self._run_id, self._thread_id, self._pos, run.ordinal)
-        at_end = len(events) < limits.STREAM_REPLAY_ROWS
-        return _Page(events, at_end, run.status.ended, run.status is RunStatus.WAITING)
+            return _Page([], at_end=True, over=True)  # deleted meanwhile
+        events = await _stored_events(tx, self._tenant_id, self._run_id, self._thread_id, self._pos, None)
+        waits = self._until_waiting and run.status is RunStatus.WAITING
+        return _Page(events, len(events) < limits.STREAM_REPLAY_ROWS, over=run.status.ended or waits)
 
 
 class _Completed:
@@ -191,10 +257,6 @@ class _Completed:
         return delta.data.get("message_id") not in self._ids
 
 
-def _ephemeral(delta: Delta, thread_id: ThreadId) -> Event:
-    return Event(delta.run_id, thread_id, delta.type, delta.at, delta.data)
-
-
 # -- a thread's runs, one after another ----------------------------------------------------------------------------
 
 
@@ -206,96 +268,74 @@ class ThreadCursor:
     pos: int = 0
 
 
-async def of_thread(
-    house: House, principal: Principal, thread_id: ThreadId, after: ThreadCursor
-) -> AsyncIterator[Event | Quiet]:
+async def of_thread(house: House, principal: Principal, thread_id: ThreadId, after: ThreadCursor) -> Follower:
     """Follow a thread's runs, in the order in which they started; it ends when the thread is deleted.
 
     A run that was cancelled before it started has no place in it. Raises `NotFound`, or `Invalid` (`bad_cursor`).
     """
     access.demand(principal, Scope.THREADS_READ)
     access.demand(principal, Scope.RUNS_READ)
-    await house.database.read(
-        principal.tenant_id, lambda tx: _demand_thread_cursor(tx, principal.tenant_id, thread_id, after)
-    )
-    return _ThreadReader(house, principal.tenant_id, thread_id, after).follow()
+    tenant_id = principal.tenant_id
+    subscription = house.hub.subscribe(thread_id)
+    try:
+        run_id = await house.database.read(tenant_id, lambda tx: _demand_thread_cursor(tx, tenant_id, thread_id, after))
+    except BaseException:
+        house.hub.unsubscribe(subscription)
+        raise
+    return _ThreadFollower(house, tenant_id, subscription, thread_id, after, run_id)
 
 
-async def _demand_thread_cursor(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: ThreadCursor) -> None:
+async def _demand_thread_cursor(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: ThreadCursor) -> RunId | None:
+    """The run that the cursor stands in, if it stands in one."""
     if await threads.get(tx, tenant_id, thread_id) is None:
         raise NotFound("There is no thread with this id.", code="thread_not_found")
     if after == ThreadCursor():
-        return
+        return None
     run_id = await runs.by_ordinal(tx, tenant_id, thread_id, after.ordinal)
     head = None if run_id is None else await heads.get(tx, tenant_id, run_id)
     if head is None or not 0 <= after.pos <= head.pos:
         raise Invalid("The thread has no event with this id.", code="bad_cursor")
+    return run_id
 
 
-class _ThreadReader:
-    """One reader's place in a thread's stream."""
+class _ThreadFollower(Follower):
+    """Entries of several runs may mix on the hub: only what continues the run at the cursor is taken from there."""
 
-    def __init__(self, house: House, tenant_id: TenantId, thread_id: ThreadId, after: ThreadCursor) -> None:
-        self._house = house
-        self._tenant_id = tenant_id
-        self._thread_id = thread_id
-        self._at = after
-        self._run_id: RunId | None = None
-        self._completed = _Completed()
-        self._gone = False
+    def __init__(
+        self,
+        house: House,
+        tenant_id: TenantId,
+        subscription: Subscription,
+        thread_id: ThreadId,
+        after: ThreadCursor,
+        run_id: RunId | None,
+    ) -> None:
+        super().__init__(house, tenant_id, subscription, thread_id)
+        self._ordinal: int | None = after.ordinal
+        self._pos: int = after.pos
+        self._run_id = run_id
 
-    async def follow(self) -> AsyncIterator[Event | Quiet]:
-        subscription = self._house.hub.subscribe(self._thread_id)
-        try:
-            async for event in self._stored():
-                yield event
-            while not self._gone:
-                async for event in self._next(subscription):
-                    yield event
-        finally:
-            self._house.hub.unsubscribe(subscription)
+    def _shows(self, run_id: RunId) -> bool:
+        return run_id == self._run_id
 
-    async def _next(self, subscription: Subscription) -> AsyncIterator[Event | Quiet]:
-        """The next signals. Entries of several runs may mix: their order is the database's to tell."""
-        signals = await subscription.take(limits.POLL_MS / 1000)
-        if not signals:
-            self._house.hub.keep_listening(subscription)
-            yield QUIET
-        behind = not signals
-        for signal in signals:
-            if not isinstance(signal, Delta):
-                behind = True
-                continue
-            if behind:
-                behind = False
-                async for event in self._stored():
-                    yield event
-            if signal.run_id == self._run_id and self._completed.allows(signal):
-                yield _ephemeral(signal, self._thread_id)
-        if behind:
-            async for event in self._stored():
-                yield event
+    def _is_known(self, signal: Published) -> bool:
+        return signal.run_id == self._run_id and signal.pos <= self._pos
 
-    async def _stored(self) -> AsyncIterator[Event]:
-        while True:
-            page = await _patient(self._house, self._tenant_id, self._read)
-            for event in page.events:
-                assert event.ordinal is not None
-                assert event.pos is not None
-                self._at = ThreadCursor(event.ordinal, event.pos)
-                self._run_id = event.run_id
-                self._completed.note(event)
-                yield event
-            self._gone = page.ended
-            if page.at_end:
-                return
+    def _continues(self, signal: Published) -> bool:
+        return signal.run_id == self._run_id and signal.pos == self._pos + 1
+
+    def _place(self, event: Event) -> None:
+        assert event.pos is not None
+        follows = event.ordinal == self._ordinal and event.pos == self._pos + 1
+        assert follows or (event.ordinal == (self._ordinal or 0) + 1 and event.pos == 1), "no event is left out"
+        self._ordinal, self._pos, self._run_id = event.ordinal, event.pos, event.run_id
 
     async def _read(self, tx: Tx) -> _Page:
         """A page of the run at the cursor or, when it has no more, of the one that started next."""
         if await threads.get(tx, self._tenant_id, self._thread_id) is None:
-            return _Page([], at_end=True, ended=True)
-        pos = self._at.pos
-        for ordinal in (self._at.ordinal, self._at.ordinal + 1):
+            return _Page([], at_end=True, over=True)
+        at, pos = self._ordinal or 0, self._pos
+        for ordinal in (at, at + 1):
             run_id = await runs.by_ordinal(tx, self._tenant_id, self._thread_id, ordinal)
             if run_id is not None:
                 events = await _stored_events(tx, self._tenant_id, run_id, self._thread_id, pos, ordinal)
@@ -306,14 +346,6 @@ class _ThreadReader:
 
 
 # -- both -----------------------------------------------------------------------------------------------------------
-
-
-async def _patient(house: House, tenant_id: TenantId, read: Any) -> _Page:
-    """One page; none at the moment if the database cannot be reached: the next poll tries again."""
-    try:
-        return await house.database.read(tenant_id, read)
-    except Unavailable:
-        return _Page([], at_end=True)
 
 
 async def _stored_events(

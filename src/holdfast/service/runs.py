@@ -107,7 +107,7 @@ async def start(house: House, principal: Principal, ask: StartRun, key: Key | No
             if found is not None:
                 return found
             draft = await _insert(tx, house, principal, ask, agent.version, encoded, run_id, seat)
-            return _view_of(draft)
+            return await _view_of(tx, draft)
 
         result = await _write_once_more(house, tenant_id, body, ask)
     except BaseException:
@@ -374,12 +374,12 @@ async def _insert_rows(tx: Tx, draft: _Draft, more: Sequence[NewEntry], seat: Se
     await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=0, seq=0, new=new)
 
 
-def _view_of(draft: _Draft) -> StoredView:
+async def _view_of(tx: Tx, draft: _Draft) -> StoredView:
+    run = draft.run
     epoch, pos = (1, 2) if draft.claimed else (0, 1)
-    holder = draft.holder
-    behind = holder is not None and draft.run.claimable_at is None
-    view = RunView(draft.run, draft.input, None, epoch, pos, 0, holder.run_id if behind and holder else None, None)
-    return StoredView(view, False)
+    behind = draft.holder is not None and run.claimable_at is None
+    ahead, holder_id = await runs.ahead(tx, run) if behind else (0, None)
+    return StoredView(RunView(run, draft.input, None, epoch, pos, 0, holder_id, ahead or None), False)
 
 
 def _announce_start(house: House, draft: _Draft, seat: Seat | None) -> None:
@@ -414,7 +414,7 @@ def _finished(stored: StoredView) -> RunView:
 def _inner(payload: bytes) -> bytes:
     """The value of `{"output": …}`; sliced, not parsed: the journal wrote it just so."""
     prefix = b'{"output":'
-    assert payload.startswith(prefix) and payload.endswith(b"}"), "a run's last entry holds its output"
+    assert payload.startswith(prefix), "a run's last entry holds its output"
     return payload[len(prefix) : -1]
 
 

@@ -177,7 +177,8 @@ async def requeue_orphan(
     if not dead and (head.lease_until or 0) >= tx.now_ms:
         return None
     run = await runs.get(tx, tenant_id, run_id)
-    assert run is not None and run.status is RunStatus.RUNNING, "an owned head belongs to a running run"
+    assert run is not None
+    assert run.status is RunStatus.RUNNING, "an owned head belongs to a running run"
     lapses = head.lapses + 1
     if head.cancel:
         ended = await end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, _reason(run))

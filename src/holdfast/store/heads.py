@@ -241,7 +241,7 @@ _OWNERS = select(_h.owner).where(_h.owner.is_not(None)).distinct()
 
 
 async def lapsed(tx: Tx, *, but_not_of: WorkerId, limit: int) -> list[tuple[Head, ThreadId]]:
-    """Heads whose lease has run out, of other owners. Unlocked: check again under the lock. Index ix_run_heads_owned."""
+    """Heads of other owners whose lease has run out. Unlocked: check again under the lock. Index ix_run_heads_owned."""
     rows = await tx.all(_LAPSED, {"b_now": tx.now_ms, "b_except": but_not_of, "b_limit": limit})
     return [(_head(row), row[9]) for row in rows]
 

@@ -190,16 +190,20 @@ async def _finish(tx: Tx, one: Append, finish: Finish, result: Appended) -> None
     if end.output_here:
         end = replace(end, output_pos=result.pos + len(one.entries))
     if finish.successor is not None:
-        await _add_successor(tx, finish.successor)
+        asked = await runs.get(tx, one.tenant_id, one.run_id) if result.cancel else None
+        await _add_successor(tx, finish.successor, asked)
     after = await ending.end(tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, end)
     result.promoted, result.woken, result.parent_touched = after.promoted, after.woken, finish.parent
 
 
-async def _add_successor(tx: Tx, successor: Successor) -> None:
+async def _add_successor(tx: Tx, successor: Successor, asked: Run | None) -> None:
+    """`asked`: the run itself, if it was asked to stop while it handed over; the request passes to its successor."""
     run = successor.run
+    if asked is not None:
+        run = replace(run, cancel_requested_at=asked.cancel_requested_at, cancel_reason=asked.cancel_reason)
     rank = await threads.next_rank(tx, run.tenant_id, run.thread_id)
     rank = await runs.rank_behind_holder(tx, run.tenant_id, run.thread_id) or rank
     await runs.add(tx, replace(run, rank=rank, created_at=tx.now_ms))
-    await heads.add(tx, heads.Head(run.tenant_id, run.id, 0, 1, 0, None, None, 0, False))
+    await heads.add(tx, heads.Head(run.tenant_id, run.id, 0, 1, 0, None, None, 0, asked is not None))
     queued = NewEntry(type=EntryType.RUN_QUEUED, at=tx.now_ms, payload=successor.input)
     await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=0, pos=0, seq=0, new=[queued])

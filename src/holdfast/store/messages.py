@@ -44,7 +44,8 @@ _COLUMNS = (
 
 def _message(r: Row) -> Message:
     return Message(
-        r[0], r[1], r[2], r[3], r[4], r[5], r[6], Role(r[7]), bool(r[8]), r[9], r[10], r[11], r[12], r[13] or b"null", r[14]
+        r[0], r[1], r[2], r[3], r[4], r[5], r[6], Role(r[7]), bool(r[8]), r[9], r[10], r[11], r[12], r[13] or b"null",
+        r[14],
     )  # fmt: skip
 
 

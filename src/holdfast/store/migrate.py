@@ -1,4 +1,4 @@
-"""Migrations: forward only, proven equal to `schema.py` on both databases. One place decides whether a program may start."""
+"""Migrations: forward only, proven equal to `schema.py` on both databases; and whether a program may start."""
 
 from __future__ import annotations
 

@@ -351,7 +351,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 async def _nothing_to_reset(_: Any) -> None:
-    """A connection comes back to the pool after COMMIT or ROLLBACK, with no session state changed: save the round trip."""
+    """A connection comes back after COMMIT or ROLLBACK, no session state changed: save the round trip."""
 
 
 async def _rollback(connection: Any) -> None:

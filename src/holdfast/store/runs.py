@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, func, insert, select, text, tuple_, upda
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import Phase
 from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Usage, may_become
-from holdfast.store import schema
+from holdfast.store import schema, threads
 from holdfast.store.base import Row, Tx
 
 _r = schema.runs.c
@@ -623,27 +623,36 @@ async def counts(tx: Tx, tenant_id: TenantId) -> dict[RunStatus, int]:
     return {RunStatus(row[0]): row[1] for row in await tx.all(_COUNTS, {"b_tenant_id": tenant_id})}
 
 
-_TWO_LIVE = (
-    select(_r.rank)
+_LIVE_RANKS = (
+    select(_r.id, _r.rank)
     .where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.ended_at.is_(None))
     .order_by(_r.rank)
-    .limit(2)
+    .limit(bindparam("b_limit"))
 )
-_RANK_AFTER = select(func.min(_r.rank)).where(
-    _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.rank > bindparam("b_rank")
+_RANK_BEFORE = select(func.max(_r.rank)).where(
+    _r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_thread_id"), _r.rank < bindparam("b_rank")
 )
+_SET_RANK = update(schema.runs).where(*_THIS).values(rank=bindparam("b_rank"))
+_NO_LIMIT = 2**31 - 1
 
 
 async def rank_behind_holder(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int | None:
     """A free rank directly behind the thread's holder, before every other queued run; None if nothing is queued.
 
-    Ranks are given in steps of `threads.RANK_STEP`, which leaves room for that many interrupts of one holder.
+    It lies half-way to the first queued run, since the interrupt becomes the holder and may be interrupted in turn.
+    Runs that ended keep their ranks. When `threads.RANK_STEP` is used up by halving, the queue moves back.
     """
     where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id}
-    live = await tx.all(_TWO_LIVE, where)
-    if len(live) < 2:
-        return None
-    holder = live[0][0]
-    following = await tx.first(_RANK_AFTER, {**where, "b_rank": holder})  # ended ones keep their ranks
-    assert following is not None
-    return following[0] - 1 if following[0] - 1 > holder else None
+    for _ in range(2):
+        live = await tx.all(_LIVE_RANKS, {**where, "b_limit": 2})
+        if len(live) < 2:
+            return None
+        following = live[1][1]
+        before = await tx.first(_RANK_BEFORE, {**where, "b_rank": following})
+        assert before is not None, "the holder is before it"
+        if following - before[0] > 1:
+            return (before[0] + following) // 2
+        for id, _ in (await tx.all(_LIVE_RANKS, {**where, "b_limit": _NO_LIMIT}))[1:]:
+            rank = await threads.next_rank(tx, tenant_id, thread_id)
+            await tx.execute(_SET_RANK, {"b_tenant_id": tenant_id, "b_id": id, "b_rank": rank})
+    raise AssertionError("a queue that moved back has room before it")

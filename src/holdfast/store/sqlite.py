@@ -99,7 +99,7 @@ class _Item:
 
 
 class SqliteDatabase:
-    """`Database` on a SQLite file. `path` may be relative; `:memory:` is refused, since every thread would get its own."""
+    """`Database` on a SQLite file. `:memory:` is refused: every thread would get a database of its own."""
 
     dialect: Literal["sqlite", "postgresql"] = "sqlite"
 
@@ -425,7 +425,8 @@ def _refuse_network_file_system(path: str) -> None:
     kind = _file_system_of(path)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise DefinitionError(
-            f"{path} is on a network file system ({kind}), whose locks SQLite cannot trust. Use a local disk, or PostgreSQL."
+            f"{path} is on a network file system ({kind}), whose locks SQLite cannot trust. Use a local disk or "
+            "PostgreSQL."
         )
 
 

@@ -522,12 +522,29 @@ async def an_interrupt_finds_a_free_place_after_an_earlier_one_was_cancelled(sto
 
 
 @rule
-async def without_a_queue_there_is_no_place_behind_the_holder_to_take(store: Store) -> None:
+async def without_a_queue_there_is_no_place_before_it(store: Store) -> None:
     first = await store.start()
     assert await store.write(lambda tx: runs.rank_behind_holder(tx, TENANT, first.thread_id)) is None
-    second = await store.start(first.thread_id, rank=first.rank + 1)
-    assert second.rank == first.rank + 1
-    assert await store.write(lambda tx: runs.rank_behind_holder(tx, TENANT, first.thread_id)) is None
+
+
+@rule
+async def there_is_always_room_for_one_more_interrupt(store: Store) -> None:
+    """Each becomes the holder in its turn and is interrupted again, or is overtaken by the next; the queue waits."""
+    thread_id = await store.thread()
+    holder = await store.start(thread_id)
+    queued = [await store.start(thread_id) for _ in range(3)]
+    for number in range(50):
+        interrupt = await _interrupt(store, thread_id)
+        if number % 5 == 0:
+            await store.cancel(await _interrupt(store, thread_id))
+        await store.cancel(holder)
+        found = await store.read(lambda tx: threads.holder(tx, TENANT, thread_id))
+        assert found is not None
+        assert found.run_id == interrupt.id
+        holder = interrupt
+    overtaken = [await _interrupt(store, thread_id) for _ in range(50)]
+    expected = [holder.id, *(r.id for r in reversed(overtaken)), *(r.id for r in queued)]
+    assert await _order(store) == expected
 
 
 @rule

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final, Generic, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,18 @@ HEADERS: Final = {
 }
 RECHECK_S: Final = 5.0
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """What a stream tells. It is closed even if nobody ever read from it."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    def close(self) -> None: ...
+
+
 OnGone = Callable[[], Awaitable[None]]
 StillAllowed = Callable[[], Awaitable[bool]]
 
@@ -33,8 +45,8 @@ def encoded(type: str, data: bytes, id: str | None = None) -> bytes:
     return head + b"event: " + type.encode() + b"\ndata: " + data + b"\n\n"
 
 
-class EventStream(Response):
-    """A response that sends what `source` yields; None from it means that there is nothing to tell just now.
+class EventStream(Response, Generic[T]):
+    """A response that sends what `source` yields, as `encode` writes it; None is nothing to tell just now.
 
     `allowed` is asked again every few seconds: a credential may be revoked while a stream is open. `on_gone` is called
     when the client went away before the source ended; not when the server stops.
@@ -44,7 +56,8 @@ class EventStream(Response):
 
     def __init__(
         self,
-        source: AsyncIterator[bytes | None],
+        source: Source[T],
+        encode: Callable[[T], bytes | None],
         *,
         allowed: StillAllowed,
         status_code: int = 200,
@@ -54,10 +67,17 @@ class EventStream(Response):
         super().__init__(None, status_code, {**HEADERS, **(headers or {})})
         del self.headers["content-length"]
         self._source = source
+        self._encode = encode
         self._allowed = allowed
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._stream(receive, send)
+        finally:
+            self._source.close()
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.create_task(self._send_all(send), name="holdfast-stream")
         gone = asyncio.create_task(disconnected(receive), name="holdfast-stream-gone")
@@ -78,22 +98,24 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
         sent_at = checked_at = loop.time()
-        try:
-            await _chunk(send, b": open\n\n")
-            async for chunk in self._source:
+        await _chunk(send, b": open\n\n")
+        async with contextlib.aclosing(_closable(self._source)) as told:
+            async for one in told:
                 now = loop.time()
                 if now - checked_at >= RECHECK_S:
                     if not await self._allowed():
                         return
                     checked_at = now
+                chunk = self._encode(one)
                 if chunk is None and now - sent_at < limits.STREAM_PING_S:
                     continue
                 await _chunk(send, chunk or PING)
                 sent_at = loop.time()
-        finally:
-            close: Any = getattr(self._source, "aclose", None)
-            if close is not None:
-                await close()
+
+
+async def _closable(source: Source[T]) -> AsyncGenerator[T]:
+    async for one in source:
+        yield one
 
 
 async def _chunk(send: Send, body: bytes) -> None:

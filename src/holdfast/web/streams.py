@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
-from fastapi import Header, Query, Request
+from fastapi import Header, Query, Request, Response
 
 from holdfast.bus.base import Change
 from holdfast.domain import errors
 from holdfast.domain.events import Event
 from holdfast.service.access import Auth
-from holdfast.service.events import Quiet, ThreadCursor
+from holdfast.service.changes import ChangeFollower
+from holdfast.service.events import Follower, Quiet, ThreadCursor
 from holdfast.web import gate, sse, views
 from holdfast.web.sse import EventStream, OnGone, StillAllowed
 
@@ -55,43 +55,35 @@ def thread_cursor(last_event_id: str | None, after: str | None) -> ThreadCursor:
     return ThreadCursor(int(found[1]), int(found[2]))
 
 
-def of_run(
-    request: Request, events: AsyncIterator[Event | Quiet], *, on_gone: OnGone | None = None, **response: Any
-) -> EventStream:
+def of_run(request: Request, events: Follower, *, on_gone: OnGone | None = None, **response: Any) -> Response:
     """A run's events; their ids are positions in its journal."""
-    return EventStream(_run_chunks(events), allowed=_allowed(request), on_gone=on_gone, **response)
+    return EventStream(events, _run_event, allowed=_allowed(request), on_gone=on_gone, **response)
 
 
-async def _run_chunks(events: AsyncIterator[Event | Quiet]) -> AsyncIterator[bytes | None]:
-    async for event in events:
-        if isinstance(event, Quiet):
-            yield None
-        else:
-            yield sse.encoded(event.type, views.event(event), None if event.pos is None else str(event.pos))
+def _run_event(event: Event | Quiet) -> bytes | None:
+    if isinstance(event, Quiet):
+        return None
+    return sse.encoded(event.type, views.event(event), None if event.pos is None else str(event.pos))
 
 
-def of_thread(request: Request, events: AsyncIterator[Event | Quiet]) -> EventStream:
+def of_thread(request: Request, events: Follower) -> Response:
     """A thread's events; their ids are `ordinal.pos`."""
-    return EventStream(_thread_chunks(events), allowed=_allowed(request))
+    return EventStream(events, _thread_event, allowed=_allowed(request))
 
 
-async def _thread_chunks(events: AsyncIterator[Event | Quiet]) -> AsyncIterator[bytes | None]:
-    async for event in events:
-        if isinstance(event, Quiet):
-            yield None
-        else:
-            id = None if event.pos is None else f"{event.ordinal}.{event.pos}"
-            yield sse.encoded(event.type, views.event(event), id)
+def _thread_event(event: Event | Quiet) -> bytes | None:
+    if isinstance(event, Quiet):
+        return None
+    return sse.encoded(event.type, views.event(event), None if event.pos is None else f"{event.ordinal}.{event.pos}")
 
 
-def of_changes(request: Request, changes: AsyncIterator[Change | Quiet]) -> EventStream:
+def of_changes(request: Request, changes: ChangeFollower) -> Response:
     """Hints; they have no ids, since there is nothing to resume."""
-    return EventStream(_change_chunks(changes), allowed=_allowed(request))
+    return EventStream(changes, _change_event, allowed=_allowed(request))
 
 
-async def _change_chunks(changes: AsyncIterator[Change | Quiet]) -> AsyncIterator[bytes | None]:
-    async for change in changes:
-        yield None if isinstance(change, Quiet) else sse.encoded("change", views.change(change))
+def _change_event(change: Change | Quiet) -> bytes | None:
+    return None if isinstance(change, Quiet) else sse.encoded("change", views.change(change))
 
 
 def _allowed(request: Request) -> StillAllowed:

@@ -204,7 +204,7 @@ def _works(step: Step) -> bool:
 # --- comparison with the oracle --------------------------------------------------------------------------------------
 
 _RUN_ID = re.compile(r"run_[0-9a-v]{26}")
-_VARIES = {"timestamp", "at", "by", "id", "due_at", "run_id"}
+_VARIES = {"timestamp", "usage", "at", "by", "id", "due_at", "run_id"}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,940 @@
+"""Write the tables of docs/reference that follow from code: `python docs/generate.py`, or `--check` to list stale files.
+
+A table stands between `<!-- generated: name -->` and `<!-- end -->`. What code cannot say, a meaning in words, stands
+in the dictionaries here; one that is missing, or of something that is gone, is an error. A test runs the check.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+DOCS: Final = Path(__file__).parent
+SOURCE: Final = DOCS.parent / "src" / "holdfast"
+MARKED: Final = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+# --- meanings --------------------------------------------------------------------------------------------------------
+
+LIMITS: Final = {
+    "JOURNAL_STEPS_MAX": "steps in one run's journal; past it the run fails as `journal_full`",
+    "PAYLOAD_BYTES_MAX": "one stored JSON value: an input, an output, a step's result",
+    "PAYLOAD_INLINE_BYTES_MAX": "above it a payload is stored once per tenant under its hash, not in the row",
+    "STEP_NAME_CHARS_MAX": "the name of a step",
+    "KEY_CHARS_MAX": "the key of a step: all scopes it is nested in, and its name",
+    "GATHER_BRANCHES_MAX": "branches of one `gather`",
+    "BATCH_OPS_MAX": "appends, or writes, in one commit",
+    "BEHIND_ENTRIES_MAX": "entries of one run that are not durable yet; past it even model steps and read tools wait",
+    "WRITER_QUEUE_OPS_MAX": "appends that may wait for the database; past it the run fails as `store_overloaded`",
+    "BLOB_UNREFERENCED_KEEP_MS": "how long content is kept that no run refers to",
+    "BLOB_TOUCH_EVERY_MS": "how often content that is sent again and again is marked as used",
+    "BLOBS_KNOWN_MAX": "hashes of stored content that a process remembers",
+    "CHILD_DEPTH_MAX": "how deep child runs nest",
+    "HANDOFFS_MAX": "hand-offs in one run; a further one is refused, and the model is told",
+    "TAGS_MAX": "tags of a run",
+    "TAG_CHARS_MAX": "one tag",
+    "METADATA_BYTES_MAX": "metadata of a run or a thread, as JSON",
+    "EXTERNAL_ID_CHARS_MAX": "an `external_id`",
+    "TITLE_CHARS_MAX": "a thread's title",
+    "LAPSES_ALONE": "after so many lost workers in a row, without progress between, a run is claimed alone",
+    "LAPSES_POISONED": "after so many, it fails as `poisoned`",
+    "SUSPECT_PATIENCE_MS": "how long such a run waits for a worker that has nothing else to do",
+    "LAPSE_BACKOFF_MS": "how long such a run waits before its next claim; doubled with each lapse",
+    "LEASE_MS": "default of the setting `lease_ms`",
+    "SQLITE_LOCK_PROBE_MS": "how often owners on SQLite are asked whether they still live",
+    "POLL_MS": "how often workers and streams look into the database when nobody rings",
+    "RECOVERY_EVERY_MS": "how often timers, deadlines and lapsed leases are looked for, at the latest",
+    "KEEP_IN_MEMORY_MS": "a wait that is shorter keeps the coroutine; a longer one parks the run",
+    "DRAIN_MS": "default of the setting `drain_ms`",
+    "UNWIND_MS": "how long stopped code may take to come to its end",
+    "CANCEL_GRACE_MS": "how long a tool that may change something may go on after a cancel",
+    "WORKER_SLOTS": "default of the setting `worker_slots`",
+    "WORKER_SEEN_MS": "a worker that was not seen for so long does not count as alive",
+    "THREAD_POOL_MAX": "threads for sync tools and steps, per process",
+    "THREADS_ABANDONED_MAX": "sync calls that never returned; past it new ones are refused (`threads_exhausted`)",
+    "SLEEP_MS_MAX": "one `ctx.sleep`",
+    "CLAIM_ROWS_MAX": "runs in one claim",
+    "STEP_RETRIES_MAX": "`Retry(attempts=…)`",
+    "RETRY_BACKOFF_MS": "default of `Retry(backoff_ms=…)`",
+    "RETRY_BACKOFF_MS_MAX": "default of `Retry(backoff_ms_max=…)`",
+    "MODEL_ATTEMPTS": "tries of one model call, unless `model_retry` says otherwise",
+    "MODEL_TIMEOUT_MS": "one try of a model call, unless `model_timeout` says otherwise",
+    "TOOL_TIMEOUT_MS": "one tool call, unless the tool's `timeout` says otherwise",
+    "BODY_BYTES_MAX": "default of the setting `body_bytes_max`",
+    "PAGE_SIZE": "rows of a page, unless `limit` says otherwise",
+    "PAGE_SIZE_MAX": "the largest `limit`",
+    "WAIT_S_MAX": "the largest `?wait=`",
+    "STREAM_BUFFER_EVENTS": "events that wait for a slow reader; past it the stream goes on from the database",
+    "STREAM_REPLAY_ROWS": "stored events that a stream reads at once",
+    "STREAM_PING_S": "how often a quiet stream sends a comment",
+    "IDEMPOTENCY_KEEP_MS": "how long an `Idempotency-Key` is remembered",
+    "IDEMPOTENCY_KEY_CHARS_MAX": "an `Idempotency-Key`",
+    "CHANGES_BUFFER": "hints that wait for a slow reader of `/v1/changes`; past it the oldest go",
+    "STORE_WAIT_MS": "how long a request waits for the database before 503",
+    "SQLITE_BUSY_MS": "how long a process waits for another one's write on SQLite",
+    "SQLITE_READERS": "reading threads on SQLite",
+    "POSTGRES_POOL": "default of the setting `postgres_pool`",
+    "NOTIFY_COALESCE_MS": "hints to other processes are gathered for so long",
+    "NOTIFY_BYTES_MAX": "one PostgreSQL notification; longer deltas do not cross processes",
+    "ERROR_CHARS_MAX": "the message of an error in the journal",
+}
+
+SCOPES: Final = {
+    "public": "nothing is needed; no key carries it",
+    "info:read": "what this server is",
+    "agents:read": "which agents there are, and what they can do",
+    "agents:write": "switching agents off and on",
+    "threads:read": "threads and their messages",
+    "threads:write": "making, changing and deleting threads",
+    "runs:read": "runs, steps, prompts, events",
+    "runs:write": "starting, cancelling and retrying runs",
+    "metrics:read": "Prometheus metrics",
+}
+
+# What a request can be answered with besides the code of the class itself.
+REQUEST_CODES: Final = {
+    "agent_disabled": "The agent is switched off.",
+    "agent_not_found": "There is no agent of this id. As a run's error: its worker no longer has it.",
+    "authentication_not_configured": "There is no API key yet, and the request is not a plain local one. `serve` "
+    "refuses to listen to others for the same reason.",
+    "bad_cursor": "The cursor or event id is not one of this list, or of this run.",
+    "child_depth": "A run would nest too deep.",
+    "draining": "The process is stopping; another one, or the next start, will do it.",
+    "external_id_taken": "Another thread or run has this `external_id`.",
+    "idempotency_conflict": "The `Idempotency-Key` was used with another body.",
+    "internal_error": "A bug of ours. The server's log has the reason, under the `request_id`.",
+    "invalid_api_key": "The key is wrong, expired or revoked.",
+    "invalid_input": "The input does not fit the agent's input type; `errors` names each place.",
+    "invalid_metadata": "The metadata is too large.",
+    "invalid_name": "An API key needs a name.",
+    "invalid_request": "A parameter or a field does not fit; `errors` names each place.",
+    "invalid_scope": "An API key was asked for with a scope that does not exist.",
+    "invalid_tags": "Too many tags.",
+    "key_not_found": "There is no API key of this id.",
+    "malformed_json": "The body is not JSON.",
+    "method_not_allowed": "The route does not know this method.",
+    "moved_on": "A later run of the thread, a parent or a successor has built on this failure: it cannot be retried.",
+    "not_failed": "Only a failed run can be retried.",
+    "not_ready": "`/readyz`: this process cannot serve now; `errors` names each check that failed.",
+    "prompt_not_found": "The step asked no model.",
+    "bad_request": "The request cannot be read.",
+    "route_not_found": "There is no such route.",
+    "run_ended": "The run has succeeded or failed already.",
+    "run_not_found": "There is no run of this id, or it is another tenant's.",
+    "step_not_found": "The run has no step of this number.",
+    "store_overloaded": "The database does not keep up.",
+    "thread_busy": "The thread is held by a run that has not ended (`on_busy: reject`, or a delete).",
+    "thread_hidden": "The thread belongs to a child run and goes with its parent.",
+    "thread_not_found": "There is no thread of this id or `external_id`, or it is another tenant's.",
+    "unsupported_media_type": "The body has to be `application/json`.",
+}
+
+# What `run.error.code` can be besides the code of the class itself.
+RUN_CODES: Final = {
+    "agent_not_found": "The worker that took the run up no longer has its agent.",
+    "version_changed": 'The agent\'s definition changed under the run, and it says `on_version_change="fail"`.',
+    "journal_full": "The journal holds as many steps as it may. Use `ctx.restart` for longer work.",
+    "limit_steps": "`steps_max` is reached.",
+    "limit_tool_calls": "`tool_calls_max` is reached.",
+    "limit_tokens": "`tokens_max` is reached.",
+    "limit_cost_micros": "`cost_micros_max` is reached.",
+    "limit_active_ms": "`active_ms_max` is reached: one claim of the run was at work for so long.",
+    "limit_deadline": "The calendar deadline passed.",
+    "poisoned": "Five workers in a row died while they ran this run, without any progress between.",
+    "step_timeout": "A step's last try took longer than its timeout.",
+    "step_result_mismatch": "What a step recorded does not fit its return type (any more).",
+    "store_overloaded": "The database was gone for too long while the run recorded.",
+    "threads_exhausted": "Too many sync calls never returned; the worker starts no more threads.",
+    "tool_retries_exhausted": "The model called one tool wrongly too often in a row.",
+}
+
+# What a failed tool step says; the model is told, and the run goes on.
+TOOL_CODES: Final = {
+    "unknown_tool": ("The model called a tool that there is not.", True),
+    "invalid_arguments": ("The arguments do not fit the tool's schema.", True),
+    "tool_retry": ("The tool raised `ModelRetry`.", True),
+    "handoff_refused": ("A second hand-off in one answer, or one beyond the limit.", True),
+    "tool_error": ("The tool raised anything else.", False),
+    "tool_timeout": ("The tool gave no result within its timeout.", False),
+    "not_encodable": ("The result cannot be stored as JSON.", False),
+    "child_failed": ("An agent used as a tool did not succeed.", False),
+    "output_invalid": ("The output that the model gave does not fit; counted against `output_retries`.", False),
+}
+
+MODEL_CODES: Final = {
+    "model_rate_limited": "Too many requests (429).",
+    "model_overloaded": "The provider is overloaded (503, 529).",
+    "model_server_error": "The provider failed (5xx).",
+    "model_connection": "No connection, or it broke, or a stream ended before the answer did.",
+    "model_timeout": "No answer in time.",
+    "model_auth": "The key is wrong or may not use the model (401, 403).",
+    "model_rejected": "The provider refuses the request as it is, or its content filter does.",
+    "model_not_found": "The provider has no such model (404).",
+    "model_context_window": "The prompt is too long for the model.",
+    "model_quota": "The account's money or quota is used up.",
+    "model_bad_response": "An answer that arrived whole but cannot be read.",
+    "model_misconfigured": "A key or an address is missing; nothing was sent.",
+}
+
+# (when, fields of data; a trailing ? is one that is not always there)
+EVENTS: Final[dict[str, tuple[str, str]]] = {
+    "run.queued": ("the run is stored", "input"),
+    "run.started": ("a worker took it up for the first time", "worker"),
+    "run.waiting": ("it parked; nothing of it is in memory", "waiting_on"),
+    "run.resumed": ("a worker took it up again", "worker"),
+    "run.recovered": (
+        "the same, after the worker before was lost; forget what was shown of the messages in `void`",
+        "worker lapses void",
+    ),
+    "run.succeeded": ("it ended; `successor` is the run that `ctx.restart` began", "output successor?"),
+    "run.failed": ("it ended; see [errors](errors.md)", "error"),
+    "run.cancelled": ("it ended because somebody asked for it", "reason"),
+    "run.retried": ("it was queued again after it had failed", "voids"),
+    "run.version_changed": ("the agent's definition is another one than before", "agent from to"),
+    "step.opened": (
+        "a sleep or a child began; `due_at` for a sleep, `agent` for a child",
+        "key kind name attempt due_at? agent?",
+    ),
+    "step.completed": (
+        "a step of a workflow, or a recorded value, is there",
+        "seq key kind name attempt status output started_at ended_at message_id? role?",
+    ),
+    "step.failed": (
+        "a step failed after its last try",
+        "seq key kind name attempt status error started_at ended_at message_id? role?",
+    ),
+    "message.started": (
+        "a streamed message begins; forget what was shown of those in `voids`",
+        "message_id key voids",
+    ),
+    "message.completed": (
+        "a model's answer, whole",
+        "seq key kind name attempt status parts usage started_at ended_at message_id? role?",
+    ),
+    "tool.started": ("a tool that may change something is about to run", "key kind name attempt"),
+    "tool.completed": (
+        "a tool call, or a hand-off, has its result; `error` instead of `result` when it failed",
+        "seq key kind name attempt status call_id result? error? started_at ended_at message_id? role?",
+    ),
+    "custom": ("`ctx.emit`", "seq key kind name attempt status data started_at ended_at"),
+    "state.changed": ("not sent in this release", "key name value"),
+    "message.delta": ("a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",
+                      "message_id part kind text"),
+    "step.started": ("a step begins to run, if somebody listens as it does", "key kind name"),
+}
+
+# Fields of the API's objects that their schema says nothing about.
+FIELDS: Final[dict[str, dict[str, str]]] = {
+    "StartIn": {
+        "agent": "the id of the agent; the only field that is needed",
+        "thread_id": "an existing thread to run in",
+        "thread": "`{external_id, create?}`: a thread by your own id; with `create: true` it is made if there is none",
+        "external_id": "your own id for the run, unique per tenant",
+        "metadata": "anything of yours; shown as `ctx.info.metadata` to the code",
+        "tags": "to filter lists by",
+        "on_busy": "what to do when the thread is held; see [threads](../howto/threads-and-busy.md)",
+        "start_after": "not before this time; then it queues",
+        "limits": "caps of this run; what is absent is the agent's",
+    },
+    "LimitsIn": {
+        "steps_max": "steps of all kinds",
+        "tool_calls_max": "tool calls",
+        "tokens_max": "input and output tokens of all model calls together",
+        "cost_micros_max": "millionths of a US dollar, for models whose price is known",
+        "active_ms_max": "milliseconds that one claim of the run may be at work; waiting for long does not count",
+    },
+    "RunOut": {
+        "id": "`run_…`",
+        "external_id": "your own id, as given",
+        "tenant_id": "whose it is",
+        "thread_id": "the thread it runs in",
+        "root_id": "the run at the top of the tree; itself if it is nobody's child",
+        "parent": "`{run_id, step}` of the run that started it with `ctx.call`",
+        "forked_from": "always null in this release",
+        "agent": "who was asked",
+        "acting_agent": "who acts now, or acted last; another one after a hand-off",
+        "agent_version": "the fingerprint of the agent that runs it",
+        "initiator": "the principal that started it, or its parent",
+        "status": "see [the life of a run](#the-life-of-a-run)",
+        "input": "as the agent accepted it",
+        "output": "of a run that succeeded; text, or JSON of the declared type",
+        "error": "why it failed",
+        "waiting_on": "what it waits for",
+        "start_after": "as given",
+        "wake_at": "when the next timer of a waiting run is due",
+        "cancel_requested_at": "when somebody asked it to stop",
+        "cancel_reason": "why, in their words",
+        "deadline": "as given in `limits`",
+        "limits": "as given; the agent's own are not repeated",
+        "on_busy_applied": "what was done about a held thread; null if it was free",
+        "metadata": "as given",
+        "tags": "as given",
+        "trace_id": "32 hex digits, in the form that OpenTelemetry uses",
+        "usage": "of all its model calls; children count their own",
+        "steps": "how many are recorded",
+        "created_at": "when it was stored",
+        "started_at": "when a worker took it up for the first time",
+        "ended_at": "when it ended",
+    },
+    "RunErrorOut": {
+        "code": "see [errors](errors.md#what-a-run-fails-with)",
+        "message": "one or two sentences for people",
+        "step": "the key of the step at which it failed",
+        "retryable": "whether `retry` makes sense",
+        "details": "what else is known",
+    },
+    "WaitOut": {
+        "type": "what kind of thing it is",
+        "id": "the run's or the agent's id, or the key of the sleep",
+        "step": "the step that waits",
+        "due_at": "when a timer is due",
+    },
+    "UsageOut": {
+        "requests": "model calls",
+        "input_tokens": "cached ones included",
+        "output_tokens": "thinking included",
+        "cost_micros": "millionths of a US dollar",
+        "priced": "false if a call had no known price; the cost is then a lower bound",
+    },
+    "StepOut": {
+        "run_id": "whose step it is",
+        "seq": "its number, dense from 1",
+        "pos": "its place among all entries; the id of its event",
+        "key": "how the code finds it again",
+        "kind": "what kind of step it is; `interrupt`, `event` and `state` are not used in this release",
+        "name": "as the code named it",
+        "attempt": "rises when `retry` has voided it",
+        "status": "`voided`: a retry declared it void",
+        "input_digest": "stands for its arguments",
+        "error": "`{code, message, error_type, details}` if it failed",
+        "usage": "of a model step",
+        "effect": "always null in this release",
+        "started_at": "when its body began",
+        "ended_at": "when it was done",
+        "output": "what it recorded; left out in lists",
+    },
+    "ThreadOut": {
+        "id": "`thr_…`",
+        "external_id": "your own id, as given",
+        "title": "as given",
+        "metadata": "as given",
+        "status": "`busy` or `waiting` as its head is; `error` if the last run failed; else `idle`",
+        "head_run_id": "the run that holds it or, when idle, the one that ended last",
+        "waiting_on": "what the head waits for",
+        "branch_of": "always null in this release",
+        "created_by": "the principal",
+        "created_at": "when it was made",
+        "updated_at": "when its title or metadata changed last",
+    },
+    "MessageOut": {
+        "id": "`msg_…`",
+        "thread_id": "where it stands",
+        "run_id": "which run wrote it",
+        "step_seq": "the step that recorded it; null for an input or an output",
+        "position": "its place in the thread, from 1",
+        "role": "who says it",
+        "parts": "see [messages](#messages)",
+        "status": "`void`: rolled back, and shown to no model",
+        "created_at": "when it was recorded",
+    },
+    "AgentOut": {
+        "id": "as declared",
+        "kind": "a native agent or a workflow",
+        "version": "the fingerprint of its definition",
+        "enabled": "the kill switch",
+        "workers": "how many live workers can run it",
+        "name": "for people",
+        "description": "for people and for models",
+        "metadata": "as declared",
+        "model": "as named; null for a workflow",
+        "instructions": "the plain texts among them",
+        "tools": "`{name, description, schema, effect, timeout_ms}` each",
+        "handoffs": "ids of agents that it may hand over to",
+        "input_schema": "JSON schema of a run's `input`",
+        "output_schema": "JSON schema of its `output`",
+        "updated_at": "when a worker registered it last",
+    },
+    "PromptOut": {
+        "model": "as named",
+        "instructions": "as sent",
+        "messages": "as the model library has them, oldest first",
+        "tools": "with their schemas",
+        "output": "which output was asked for, and how",
+        "settings": "as sent",
+    },
+    "Problem": {
+        "type": "always `about:blank`",
+        "title": "the status in words",
+        "status": "the HTTP status",
+        "detail": "what is wrong, and often what to do",
+        "code": "stable; see [errors](errors.md)",
+        "request_id": "yours (`X-Request-Id`), or one of ours; it stands in the server's log",
+        "errors": "`{loc, msg}` for each place, where places can be named",
+    },
+}
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+class Stale(Exception):
+    """Code and the meanings here do not speak of the same things."""
+
+
+def agree(what: str, found: Iterable[str], told: Iterable[str]) -> None:
+    missing, gone = set(found) - set(told), set(told) - set(found)
+    if missing or gone:
+        raise Stale(f"{what}: say what these mean in docs/generate.py: {sorted(missing)}; gone: {sorted(gone)}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").split("\n\n", 1)[0].replace("\n", " ")
+
+
+def own_doc(cls: type) -> str:
+    return inspect.cleandoc(cls.__dict__.get("__doc__") or "").split("\n\n", 1)[0].replace("\n", " ")
+
+
+# --- settings and limits ---------------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    from holdfast.settings import Settings
+
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "none" if default is None else f"{default:,}" if type(default) is int else str(default)
+        rows.append((code(f"HOLDFAST_{name.upper()}"), code(name), code(shown), _bounds(field), field.description or ""))
+        if not field.description:
+            raise Stale(f"The setting {name} has no description.")
+    return table(("variable", "in code", "default", "values", "what it is"), rows)
+
+
+def _bounds(field: Any) -> str:
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return " or ".join(code(v) for v in typing.get_args(field.annotation))
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    if low is not None or high is not None:
+        return f"{low:,} – {high:,}"
+    return {bool: "`true` or `false`", str: "text"}.get(field.annotation, "text")
+
+
+def limits() -> str:
+    """One table per group; groups are the comments of the module."""
+    from holdfast.domain import limits as module
+
+    groups: list[tuple[str, list[str]]] = []
+    for line in inspect.getsource(module).splitlines():
+        if line.startswith("# "):
+            groups.append((line[2:], []))
+        elif found := re.match(r"([A-Z][A-Z_]+):", line):
+            groups[-1][1].append(found[1])
+    agree("limits", [name for _, names in groups for name in names], LIMITS)
+    parts = []
+    for title, names in groups:
+        rows = [(code(name), _amount(name, getattr(module, name)), LIMITS[name]) for name in names]
+        parts.append(f"### {title.capitalize()}\n\n" + table(("limit", "value", "of what"), rows))
+    return "\n" + "\n".join(parts)
+
+
+def _amount(name: str, value: int) -> str:
+    if "_BYTES" in name:
+        return f"{value // 1024**2} MiB" if value % 1024**2 == 0 else f"{value // 1024} KiB" if value % 1024 == 0 else f"{value:,} bytes"
+    if name.endswith("_MS") or "_MS_" in name:
+        return _span(value)
+    if "_CHARS" in name:
+        return f"{value:,} characters"
+    if name.endswith("_S") or "_S_" in name:
+        return f"{value} s"
+    return f"{value:,}"
+
+
+def _span(ms: int) -> str:
+    for unit, size in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000), ("s", 1_000)):
+        if ms % size == 0 and ms >= size:
+            count = ms // size
+            return f"{count:,} {unit if count != 1 or unit == 's' else unit[:-1]}"
+    return f"{ms} ms"
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def _classes() -> list[type]:
+    from holdfast.domain import errors
+
+    return [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, BaseException)]
+
+
+def error_classes() -> str:
+    from holdfast.domain.errors import HoldfastError, RunError, Signal
+    from holdfast.web import problems
+
+    rows = []
+    for cls in _classes():
+        if not issubclass(cls, HoldfastError) or issubclass(cls, RunError):
+            continue
+        status = problems.status_of(cls("x")) if cls is not HoldfastError else 500
+        rows.append((code(cls.__name__), code(cls.code), str(status), own_doc(cls)))
+    assert Signal is not None
+    return table(("class", "code", "HTTP", "meaning"), rows)
+
+
+def _codes_in(path: Path) -> Iterable[tuple[str, str]]:
+    """`(class, code)` of every call that gives an error a code of its own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            for keyword in node.keywords:
+                if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
+                    yield name, str(keyword.value.value)
+
+
+def _all_codes() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        if "testing" not in path.parts and "demo" not in path.parts:
+            for cls, one in _codes_in(path):
+                found.setdefault(one, set()).add(cls)
+    return found
+
+
+def request_codes() -> str:
+    from holdfast.domain import errors
+    from holdfast.web import problems
+
+    statuses: dict[str, str] = {
+        "internal_error": "500",
+        "malformed_json": "400",
+        "bad_request": "400",
+        "method_not_allowed": "405",
+        "not_ready": "503",
+        "route_not_found": "404",
+        "unsupported_media_type": "415",
+    }
+    known = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)}
+    for one, names in _all_codes().items():
+        classes = [known[n] for n in names if n in known]
+        for cls in classes:
+            if issubclass(cls, errors.HoldfastError) and not issubclass(cls, errors.RunError):
+                statuses.setdefault(one, str(problems.status_of(cls("x", code=one))))
+    agree("request codes", statuses, REQUEST_CODES)
+    rows = sorted((code(one), statuses[one], meaning) for one, meaning in REQUEST_CODES.items())
+    return table(("code", "HTTP", "meaning"), rows)
+
+
+def run_codes() -> str:
+    from holdfast.domain.errors import RunError
+    from holdfast.domain.runs import RunLimits
+
+    known = {c.__name__ for c in _classes() if issubclass(c, RunError)}
+    found = {one for one, names in _all_codes().items() if names & known and not one.startswith("model_")}
+    found |= {f"limit_{f.name.removesuffix('_max')}" for f in fields(RunLimits)}
+    found |= {"poisoned", "limit_deadline", "store_overloaded"}
+    classes = [c for c in _classes() if issubclass(c, RunError)]
+    agree("run codes", found - {c.code for c in classes}, RUN_CODES)
+    rows = [(code(c.code), own_doc(c)) for c in classes]
+    rows += [(code(one), meaning) for one, meaning in RUN_CODES.items()]
+    return table(("`error.code`", "meaning"), sorted(rows))
+
+
+def model_codes() -> str:
+    from holdfast.agents import models
+
+    transient = set(models._TRANSIENT)
+    found = transient | set(models._BY_PROVIDER_CODE.values()) | set(models._BY_STATUS.values())
+    found |= set(models._BY_CLASS.values()) | {"model_rejected", "model_server_error"}
+    agree("model codes", found, MODEL_CODES)
+    rows = [(code(one), "yes" if one in transient else "no", meaning) for one, meaning in MODEL_CODES.items()]
+    return table(("code", "tried again", "meaning"), rows)
+
+
+def tool_codes() -> str:
+    from holdfast.agents.native import calls
+
+    counted = {one for one, (_, counts) in TOOL_CODES.items() if counts}
+    agree("tool codes that count as the model's mistake", calls.RETRIES, counted)
+    text = (SOURCE / "agents" / "native" / "calls.py").read_text() + (SOURCE / "agents" / "native" / "loop.py").read_text()
+    agree("tool codes", set(re.findall(r'Told\(\s*"(\w+)"', text)), TOOL_CODES)
+    rows = [(code(one), "yes" if counts else "no", said) for one, (said, counts) in TOOL_CODES.items()]
+    return table(("code", "counts against `tool_retries`", "meaning"), rows)
+
+
+# --- events, scopes --------------------------------------------------------------------------------------------------
+
+
+def _event_rows(types: Iterable[str]) -> str:
+    def shown(data: str) -> str:
+        return " ".join(code(field) for field in data.split())
+
+    return table(("`event:`", "when", "`data` holds"), [(code(t), EVENTS[t][0], shown(EVENTS[t][1])) for t in types])
+
+
+def events() -> str:
+    from holdfast.domain.journal import EntryType, Ephemeral
+
+    agree("events", [*EntryType, *Ephemeral], EVENTS)
+    return _event_rows(t.value for t in EntryType)
+
+
+def ephemeral_events() -> str:
+    from holdfast.domain.journal import Ephemeral
+
+    return _event_rows(t.value for t in Ephemeral)
+
+
+def scopes() -> str:
+    from holdfast.domain.access import Scope
+
+    agree("scopes", [s.value for s in Scope], SCOPES)
+    needing: dict[str, list[str]] = {s.value: [] for s in Scope}
+    for method, path, scope, _ in _routes():
+        if path.startswith("/docs/"):
+            continue
+        needing[scope].append(code(f"{method} {path}"))
+    rows = [(code(s.value), SCOPES[s.value], ", ".join(needing[s.value]) or "–") for s in Scope]
+    return table(("scope", "what it allows", "routes"), rows)
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+def _app() -> Any:
+    from holdfast import Holdfast, Settings
+
+    return Holdfast(settings=Settings(database="sqlite:////tmp/never-opened.db", pepper="x")).app
+
+
+def _routes() -> list[tuple[str, str, str, str]]:
+    """`(method, path, scope, summary)` of every route of the API."""
+    from fastapi.routing import APIRoute
+
+    found: list[tuple[str, str, str, str]] = []
+
+    def walk(routes: Iterable[Any]) -> None:
+        for route in routes:
+            if isinstance(route, APIRoute):
+                for method in sorted(route.methods):
+                    found.append((method, route.path, _scope_of(route), first_line(route.endpoint)))
+            elif (inner := getattr(route, "original_router", None)) is not None:
+                walk(inner.routes)
+
+    walk(_app().routes)
+    return found
+
+
+def _scope_of(route: Any) -> str:
+    def search(dependant: Any) -> Iterable[Any]:
+        for inner in dependant.dependencies:
+            yield inner.call
+            yield from search(inner)
+
+    scopes = {call.scope.value for call in search(route.dependant) if hasattr(call, "scope")}
+    if len(scopes) != 1:
+        raise Stale(f"{route.path} declares the scopes {scopes}, not one.")
+    return scopes.pop()
+
+
+def routes() -> str:
+    own = {"/docs": "A page that shows the whole API, drawn by this server alone.", "/openapi.json": "The API as OpenAPI."}
+    rows = [
+        (code(f"{method} {path}"), code(scope), said or own[path])
+        for method, path, scope, said in _routes()
+        if not path.startswith("/docs/")
+    ]
+    return table(("route", "scope", "what it does"), rows)
+
+
+def _schema() -> dict[str, Any]:
+    return _app().openapi()["components"]["schemas"]
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1].rsplit("__", 1)[-1].removesuffix("Out").removesuffix("In")
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_type(one) for one in schema["anyOf"]))
+    if "const" in schema:
+        return code(schema["const"])
+    if "enum" in schema:
+        return " ".join(code(v) for v in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    if schema.get("format") == "date-time":
+        return "time"
+    return {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
+            "object": "object", "null": "null"}.get(schema.get("type", ""), "any JSON")
+
+
+def _fields(name: str) -> str:
+    schemas = _schema()
+    shape = schemas[name]
+    told = FIELDS[name]
+    undocumented = [f for f, schema in shape["properties"].items() if f not in told and "description" not in schema]
+    agree(f"fields of {name}", [*undocumented, *(f for f in told if f in shape["properties"])], told)
+    rows = []
+    for field, schema in shape["properties"].items():
+        shown = _type(schema)
+        if "$ref" in schema and "enum" in schemas.get(schema["$ref"].rsplit("/", 1)[-1], {}):
+            shown = _type(schemas[schema["$ref"].rsplit("/", 1)[-1]])
+        for option in schema.get("anyOf", ()):
+            inner = schemas.get(option.get("$ref", "").rsplit("/", 1)[-1], {})
+            if "enum" in inner:
+                shown = f"{_type(inner)} or null"
+        rows.append((code(field), shown, told.get(field) or schema["description"]))
+    return table(("field", "type", "what it is"), rows)
+
+
+def _object(name: str) -> Callable[[], str]:
+    return lambda: _fields(name)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def cli() -> str:
+    import typer
+
+    from holdfast.cli import app
+
+    command: Any = typer.main.get_command(app)
+    parts = []
+    for path, one in _commands(command, ("holdfast",)):
+        usage = " ".join([*path, *(_argument(p) for p in one.params if p.param_type_name == "argument")])
+        options = [p for p in one.params if p.param_type_name == "option" and not p.hidden and p.name != "help"]
+        text = f"### {' '.join(path)}\n\n```console\n$ {usage}{' [OPTIONS]' if options else ''}\n```\n\n{inspect.cleandoc(one.help or '')}\n"
+        described = [p for p in one.params if p.param_type_name == "argument"] + options
+        if described:
+            rows = [(_names(p), _default(p), _plain(getattr(p, "help", "") or "")) for p in described]
+            text += "\n" + table(("argument or option", "default", "what it is"), rows)
+        parts.append(text)
+    return "\n" + "\n".join(parts)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
+    for name, one in command.commands.items():
+        if hasattr(one, "commands"):
+            yield from _commands(one, (*path, name))
+        elif not one.hidden:
+            yield (*path, name), one
+
+
+def _argument(param: Any) -> str:
+    shown = (param.metavar or param.name.upper()).strip("[]")
+    return shown if param.required else f"[{shown}]"
+
+
+def _names(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return code(_argument(param))
+    names = "/".join([*param.opts, *param.secondary_opts])
+    return code(names if param.is_flag else f"{names} {param.metavar or _kind(param)}")
+
+
+def _kind(param: Any) -> str:
+    annotation = param.type_descriptor.annotation
+    found = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return "|".join(found)
+    inner = next((a for a in found if a is not type(None)), annotation)
+    return {int: "N", str: "TEXT", Path: "PATH"}.get(inner, "TEXT")
+
+
+def _default(param: Any) -> str:
+    if param.required or param.default is None or param.param_type_name == "argument":
+        return ""
+    if param.is_flag and isinstance(param.default, bool):
+        return code((param.opts if param.default else param.secondary_opts or ["off"])[0])
+    return code(param.default)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- Python ----------------------------------------------------------------------------------------------------------
+
+PYTHON: Final = (
+    ("Serving", ("Holdfast", "Settings")),
+    ("Agents", ("Agent", "NativeOutput", "RunLimits", "Retry")),
+    ("Tools", ("tool", "Tool", "ToolContext", "ToolReturn", "ModelRetry", "MCPTools")),
+    ("Workflows", ("workflow", "Context", "RunInfo")),
+    ("History", ("All", "LastTurns", "TokenWindow", "Summarise")),
+    ("Middleware", ("Middleware", "TurnInfo", "ModelCall", "ToolCall")),
+)
+WITH_MEMBERS: Final = frozenset({"Holdfast", "Agent", "ToolContext", "Context", "RunInfo", "Middleware", "TurnInfo"})
+OF_THE_RUNTIME: Final = frozenset({"id", "kind", "description", "durability", "on_version_change", "default_limits",
+                                   "version", "definition", "accept", "decode_output", "related", "warm_up", "close",
+                                   "run", "plan_for", "resolved_model", "handoff", "house", "supervisor"})
+
+
+def python() -> str:
+    import holdfast
+
+    agree("public names", set(holdfast.__all__) - {"__version__"}, [n for _, names in PYTHON for n in names])
+    parts = []
+    for title, names in PYTHON:
+        parts.append(f"## {title}\n")
+        parts += [_python_name(name, getattr(holdfast, name)) for name in names]
+    return "\n" + "\n".join(parts)
+
+
+def _python_name(name: str, value: Any) -> str:
+    said = _as_markdown(inspect.getdoc(value) or "")
+    foreign = not getattr(value, "__module__", "").startswith("holdfast")
+    if foreign:
+        said = said or ""
+        said = {"ModelRetry": "Raise it from a tool, or an output validator: the model is told the message, and tries again.",
+                "ToolReturn": "Return it from a tool to give the model more than a value: `ToolReturn(return_value, "
+                "content=None, metadata=None)`. `content` is shown to the model beside the result (text, or files); "
+                "`metadata` is recorded and not shown."}[name]
+    signature = "" if foreign or name in ("Context", "Middleware") else f"\n```\n{_signature(name, value)}\n```\n"
+    if name == "Settings":
+        signature, said = "", "Every setting, as keyword arguments: see [settings](settings.md). Arguments win over the environment."
+    text = f"### {name}\n{signature}\n{said}\n"
+    if name in WITH_MEMBERS:
+        text += _members(name, value)
+    return text
+
+
+def _signature(name: str, value: Any) -> str:
+    parameters = [p for p in inspect.signature(value).parameters.values() if p.name not in ("self", "_ask")]
+    shown, starred = [], False
+    for p in parameters:
+        if p.kind is p.KEYWORD_ONLY and not starred:
+            starred = True
+            shown.append("*")
+        default = "" if p.default is p.empty else f"={_short(p.default)}"
+        shown.append(f"{p.name}{default}")
+    line = f"{name}({', '.join(shown)})"
+    return line if len(line) <= 110 else f"{name}(\n    " + ",\n    ".join(shown) + ",\n)"
+
+
+def _short(default: Any) -> str:
+    text = repr(default)
+    if type(default).__module__ == "builtins" and len(text) < 40 and "<" not in text:
+        return text
+    if isinstance(default, enum.Enum):
+        return repr(default.value)
+    return "…"
+
+
+def _members(name: str, cls: type) -> str:
+    rows = []
+    if is_dataclass(cls):
+        rows += [(code(f.name), "") for f in fields(cls) if not f.name.startswith("_")]
+        if name == "RunInfo":
+            return "\n" + " ".join(code(f.name) for f in fields(cls)) + "\n"
+        rows = rows if name == "TurnInfo" else []
+    for member, value in vars(cls).items():
+        if member.startswith("_") or member in OF_THE_RUNTIME:
+            continue
+        if isinstance(value, property):
+            rows.append((code(member), first_line(value.fget)))
+        elif inspect.isfunction(value):
+            rows.append((code(_member_signature(member, value)), first_line(value)))
+    if name == "ToolContext":
+        rows = [(code("key"), "the step's key: the same whenever this call is tried again"),
+                (code("attempt"), "the try, from 1"), *rows]
+    return "\n" + table(("member", "what it does"), rows) if rows else ""
+
+
+def _member_signature(name: str, value: Any) -> str:
+    shown = []
+    for p in list(inspect.signature(value).parameters.values())[1:]:
+        star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
+        shown.append(f"{star}{p.name}" + ("" if p.default is p.empty else f"={_short(p.default)}"))
+    return f"{'await ' if inspect.iscoroutinefunction(value) else ''}{name}({', '.join(shown)})"
+
+
+def _as_markdown(doc: str) -> str:
+    """A Google-style docstring: its `Args:` as a list."""
+    head, found, rest = doc.partition("\nArgs:\n")
+    if not found:
+        return doc
+    block, _, after = rest.partition("\n\n")
+    items: list[str] = []
+    for line in block.splitlines():
+        if re.match(r"    \w[\w, ]*:", line):
+            names, _, said = line.strip().partition(": ")
+            items.append(f"- {', '.join(code(n) for n in names.split(', '))}: {said}")
+        else:
+            items[-1] += " " + line.strip()
+    return f"{head.rstrip()}\n\n" + "\n".join(items) + (f"\n\n{after}" if after else "")
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings": settings,
+    "limits": limits,
+    "error classes": error_classes,
+    "request codes": request_codes,
+    "run codes": run_codes,
+    "model codes": model_codes,
+    "tool codes": tool_codes,
+    "events": events,
+    "ephemeral events": ephemeral_events,
+    "scopes": scopes,
+    "routes": routes,
+    "start": _object("StartIn"),
+    "limits in": _object("LimitsIn"),
+    "run": _object("RunOut"),
+    "run error": _object("RunErrorOut"),
+    "wait": _object("WaitOut"),
+    "usage": _object("UsageOut"),
+    "step": _object("StepOut"),
+    "thread": _object("ThreadOut"),
+    "message": _object("MessageOut"),
+    "agent": _object("AgentOut"),
+    "prompt": _object("PromptOut"),
+    "problem": _object("Problem"),
+    "cli": cli,
+    "python": python,
+}
+
+
+def rewritten(text: str) -> str:
+    """The document with its tables as they should be."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f"{found[1]}{TABLES[found[2]]()}{found[3]}"
+
+    return MARKED.sub(fill, text)
+
+
+def stale(write: bool = False) -> list[str]:
+    """The documents whose tables are not what the code says; with `write` they are mended."""
+    found: list[str] = []
+    for path in sorted(DOCS.rglob("*.md")):
+        before = path.read_text()
+        after = rewritten(before)
+        if after != before:
+            found.append(str(path.relative_to(DOCS.parent)))
+            if write:
+                path.write_text(after)
+    return found
+
+
+if __name__ == "__main__":
+    checking = "--check" in sys.argv
+    changed = stale(write=not checking)
+    print("\n".join(changed) if changed else "Nothing is stale.")
+    sys.exit(1 if checking and changed else 0)
