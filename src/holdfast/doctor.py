@@ -344,8 +344,10 @@ def pepper(settings: Settings, keys: bool | None) -> list[Finding]:
     if settings.pepper is not None:
         return []
     if not settings.database.startswith("sqlite:///"):
-        advice = "Set it to a long random secret, the same for every process; without it keys cannot be checked."
-        return [problem("pepper", "HOLDFAST_PEPPER is not set", advice)]
+        advice = "Set it to a long random secret, the same for every process: API keys are hashed with it."
+        if keys:
+            return [problem("pepper", "HOLDFAST_PEPPER is not set, and there are API keys to check", advice)]
+        return [warning("pepper", "HOLDFAST_PEPPER is not set, so no API key can be made", advice)]
     path = Path(settings.database.removeprefix("sqlite:///")).expanduser().resolve()
     path = path.with_name(path.name + ".pepper")
     if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def test_a_scope_that_does_not_exist_is_refused(command: Command, sqlite_url: st
 def test_keys_need_a_migrated_database_and_on_postgresql_a_pepper(command: Command, postgres_url: str) -> None:
     assert "holdfast migrate" in command("keys", "list").err
     said = command("keys", "create", "x", "--database", postgres_url)
-    assert (said.code, "HOLDFAST_PEPPER" in said.err) == (2, True)
+    assert (said.code, "HOLDFAST_PEPPER" in said.err) == (1, True)
+    assert "Traceback" not in said.err
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------
@@ -180,6 +182,16 @@ def test_doctor_warns_of_a_pepper_that_others_may_read_and_misses_one_that_is_go
     pepper.unlink()
     said = command("doctor", "--database", sqlite_url)
     assert (said.code, f"{pepper} is gone" in said.out) == (1, True)
+
+
+def test_doctor_misses_a_pepper_on_postgresql_only_once_there_are_keys(command: Command, postgres_url: str) -> None:
+    where = ("--database", postgres_url)
+    said = command("doctor", *where)
+    assert (said.code, "HOLDFAST_PEPPER is not set" in said.out) == (0, True)
+    assert command("keys", "create", "x", *where, **PEPPER).code == 0
+    del os.environ["HOLDFAST_PEPPER"]
+    said = command("doctor", *where)
+    assert (said.code, "HOLDFAST_PEPPER is not set" in said.out) == (1, True)
 
 
 def test_doctor_sees_a_schema_of_another_version(command: Command, sqlite_url: str) -> None:

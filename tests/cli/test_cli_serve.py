@@ -43,14 +43,16 @@ def test_a_database_that_was_not_migrated_is_refused(command: Command, arguments
     assert said.out == ""
 
 
-def test_a_bind_that_others_reach_is_refused_without_a_key_and_guarded_with_one(project: Path, sqlite_url: str) -> None:
-    command = ("serve", "agents.py", "--host", "0.0.0.0", "--port", "0", "--database", sqlite_url)
-    refused = holdfast(*command, cwd=project)
-    assert refused.returncode == 1
-    assert "holdfast keys create" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    key = holdfast("keys", "create", "mine", "--database", sqlite_url, cwd=project).stdout.strip()
-    with Process(*command, cwd=project) as process:
+def test_a_bind_that_others_reach_is_refused_without_a_key_and_guarded_with_one(
+    project: Path, command: Command, sqlite_url: str
+) -> None:
+    serve = ("serve", "agents.py", "--host", "0.0.0.0", "--port", "0", "--database", sqlite_url)
+    refused = command(*serve)
+    assert refused.code == 1
+    assert "holdfast keys create" in refused.err
+    assert "Traceback" not in refused.err
+    key = command("keys", "create", "mine", "--database", sqlite_url).out.strip()
+    with Process(*serve, cwd=project) as process:
         url = process.url()
         assert httpx.get(f"{url}/v1/agents").status_code == 401
         assert httpx.get(f"{url}/v1/agents", headers={"authorization": f"Bearer {key}"}).status_code == 200

@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUT
 DOCUMENTS += sorted(DOCS.rglob("*.md"))
 
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!--\s*(.*?)\s*-->\s*$", re.DOTALL)
+_COMMENT = re.compile(r"<!--\s*((?:(?!-->).)*?)\s*-->\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
+    initialize,
     invariant,
-    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -55,6 +54,9 @@ from holdfast.testing.store import (
 from tests import databases
 
 EFFORT = 20 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1
+PICK = st.integers(0, 2**16)
+ON_BUSY = st.sampled_from([OnBusy.ENQUEUE, OnBusy.ENQUEUE, OnBusy.ENQUEUE, *OnBusy])
+WORKERS = st.sampled_from([WORKER_A, WORKER_B])
 QUEUED, RUNNING, WAITING = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING
 
 
@@ -81,10 +83,6 @@ class ModelRun:
 class StoreMachine(RuleBasedStateMachine):
     """Subclassed with `fresh()`, which gives an open and empty database."""
 
-    threads_known = Bundle("threads")
-    claims_known = Bundle("claims")
-    runs_known = Bundle("runs")
-
     def fresh(self, determinism: Determinism) -> Database:
         raise NotImplementedError
 
@@ -96,6 +94,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = Store(self.database, self.clock)
         self.model: dict[RunId, ModelRun] = {}
         self.queues: dict[ThreadId, list[RunId]] = {}
+        self.threads: list[ThreadId] = []
+        self.claims: list[Claimed] = []
+        """Every claim there ever was: those of the owners and those of zombies."""
         self.numbers = 0
         self.do(self.database.open())
         self.do(self.store.seed())
@@ -106,6 +107,12 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.do(self.database.close())
         self.loop.close()
+
+    def pick(self, number: int) -> Claimed:
+        """A claim, of an owner or a zombie, mostly of a run that still lives."""
+        live = [c for c in self.claims if not self.model[c.run.id].status.ended]
+        may = [*live, *live, *self.claims[-2:]]
+        return may[-1 - number % len(may)]
 
     # -- the model's own rules
 
@@ -135,25 +142,22 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- moves
 
-    @rule(target=threads_known)
-    def a_thread_begins(self) -> ThreadId:
-        return self.do(self.store.thread())
+    @initialize(count=st.integers(1, 3))
+    def threads_begin(self, count: int) -> None:
+        self.threads = [self.do(self.store.thread()) for _ in range(count)]
 
-    @rule(
-        target=runs_known,
-        thread_id=threads_known,
-        on_busy=st.sampled_from(OnBusy),
-        later=st.sampled_from([0, 0, 0, 2_000]),
-    )
-    def a_run_starts(self, thread_id: ThreadId, on_busy: OnBusy, later: int) -> Any:
+    @precondition(lambda self: len([m for m in self.model.values() if not m.status.ended]) < 9)
+    @rule(pick=PICK, on_busy=ON_BUSY, later=st.sampled_from([0, 0, 0, 2_000]))
+    def a_run_starts(self, pick: int, on_busy: OnBusy, later: int) -> None:
         """What the start verb does under each `on_busy`, in one transaction."""
+        thread_id = self.threads[pick % len(self.threads)]
         run_id = RunId(self.store.new_id())
         holder = self.head_of(thread_id)
         if holder is not None and on_busy is OnBusy.REJECT:
             found = self.do(self.store.read(lambda tx: threads.holder(tx, TENANT, thread_id)))
             assert found is not None
             assert found.run_id == holder.run.id
-            return multiple()
+            return
         interrupts = holder is not None and on_busy in (OnBusy.INTERRUPT, OnBusy.ROLLBACK)
         given = {"start_after": self.clock() + later if later else None, "on_busy_applied": on_busy}
 
@@ -176,23 +180,21 @@ class StoreMachine(RuleBasedStateMachine):
         if interrupts:
             assert holder is not None
             self._asked_to_stop(holder)
-        return run_id
 
-    @rule(target=runs_known, claimed=claims_known)
-    def a_run_starts_a_child(self, claimed: Claimed) -> Any:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def a_run_starts_a_child(self, pick: int) -> None:
+        claimed = self.pick(pick)
         parent = self.model[claimed.run.id]
         if parent.run.depth >= 2 or parent.epoch != claimed.epoch or parent.status is not RUNNING:
-            return multiple()
+            return
         child = self.do(self.store.start(parent=parent.run))
         self.queues[child.thread_id] = [child.id]
         self.model[child.id] = ModelRun(child, due=self.clock(), parent=parent.run.id)
-        return child.id
 
-    @rule(target=claims_known, worker=st.sampled_from([WORKER_A, WORKER_B]), limit=st.integers(1, 3))
-    def a_worker_claims_some(self, worker: Any, limit: int) -> Any:
-        return self.a_worker_claims(worker, limit)
-
-    def a_worker_claims(self, worker: Any, limit: int) -> Any:
+    @precondition(lambda self: self.claimable())
+    @rule(worker=WORKERS, limit=st.integers(1, 3))
+    def a_worker_claims(self, worker: Any, limit: int) -> None:
         may = {m.run.id: m for m in self.claimable()}
         got: list[Claimed] = self.do(self.store.claim(worker, limit=limit))
         assert {c.run.id for c in got} <= set(may)
@@ -204,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert [e.key for e in claimed.entries if e.seq] == m.steps, "a claim returns everything recorded"
             m.status, m.worker, m.epoch, m.started = RUNNING, worker, claimed.epoch, True
             m.lease_until = self.clock() + LEASE_MS
-        return multiple(*got)
+        self.claims += got
 
     def _ours(self, claimed: Claimed) -> ModelRun | None:
         """The run, if this claim of it still holds."""
@@ -214,8 +216,10 @@ class StoreMachine(RuleBasedStateMachine):
     def _progress(self, m: ModelRun) -> None:
         m.lapses, m.lease_until = 0, self.clock() + LEASE_MS
 
-    @rule(claimed=claims_known, count=st.integers(1, 3), opens=st.booleans())
-    def an_owner_or_a_zombie_appends(self, claimed: Claimed, count: int, opens: bool) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK, count=st.integers(1, 3), opens=st.booleans())
+    def an_owner_or_a_zombie_appends(self, pick: int, count: int, opens: bool) -> None:
+        claimed = self.pick(pick)
         keys = [f"s#{self.numbers + n}" for n in range(count)]
         self.numbers += count
         new = [e for k in keys for e in ([opening(k), step(k)] if opens else [step(k)])]
@@ -228,8 +232,10 @@ class StoreMachine(RuleBasedStateMachine):
             m.steps += keys
             self._progress(m)
 
-    @rule(claimed=claims_known, sleep=st.sampled_from([None, 0, 1_000, 30_000]), on_children=st.booleans())
-    def an_owner_or_a_zombie_parks(self, claimed: Claimed, sleep: int | None, on_children: bool) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK, sleep=st.sampled_from([None, 0, 1_000, 30_000]), on_children=st.booleans())
+    def an_owner_or_a_zombie_parks(self, pick: int, sleep: int | None, on_children: bool) -> None:
+        claimed = self.pick(pick)
         own = [c for c in self.model.values() if c.parent == claimed.run.id]
         children = own if on_children else []
         wake_at = None if sleep is None else self.clock() + sleep
@@ -246,8 +252,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert not parked.refused
             m.status, m.worker, m.wake_at, m.lapses = WAITING, None, wake_at, 0
 
-    @rule(claimed=consumes(claims_known), status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED]))
-    def an_owner_or_a_zombie_finishes(self, claimed: Claimed, status: RunStatus) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK, status=st.sampled_from([RunStatus.SUCCEEDED, RunStatus.FAILED]))
+    def an_owner_or_a_zombie_finishes(self, pick: int, status: RunStatus) -> None:
+        claimed = self.pick(pick)
         done = self.do(self.store.finish(claimed, status=status))
         m = self._ours(claimed)
         assert done.refused is (m is None)
@@ -255,8 +263,10 @@ class StoreMachine(RuleBasedStateMachine):
             m.lapses = 0
             self.end(m, status)
 
-    @rule(claimed=claims_known)
-    def an_owner_or_a_zombie_lets_go(self, claimed: Claimed) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def an_owner_or_a_zombie_lets_go(self, pick: int) -> None:
+        claimed = self.pick(pick)
         released = self.do(self.store.append(claimed, said(EntryType.RUN_QUEUED), change=Release()))
         m = self._ours(claimed)
         assert released.refused is (m is None)
@@ -264,10 +274,12 @@ class StoreMachine(RuleBasedStateMachine):
             m.lapses = 0
             self.queue(m, self.clock())
 
+    @precondition(lambda self: self.model)
     @rule(ms=st.sampled_from([1, 500, 2_000, LEASE_MS + 1, 60_000]))
     def time_passes(self, ms: int) -> None:
         self.clock.advance(ms)
 
+    @precondition(lambda self: any(m.status is WAITING for m in self.model.values()))
     @rule()
     def timers_ring(self) -> None:
         due = {m.run.id for m in self.model.values() if m.status is WAITING and (m.wake_at or 2**62) <= self.clock()}
@@ -279,7 +291,8 @@ class StoreMachine(RuleBasedStateMachine):
         for run_id in due:
             self.queue(self.model[run_id], self.clock())
 
-    @rule(me=st.sampled_from([WORKER_A, WORKER_B]))
+    @precondition(lambda self: any(m.status is RUNNING for m in self.model.values()))
+    @rule(me=WORKERS)
     def recovery_takes_back_what_lapsed(self, me: Any) -> None:
         lapsed = [
             m for m in self.model.values() if m.status is RUNNING and m.worker != me and m.lease_until < self.clock()
@@ -289,22 +302,26 @@ class StoreMachine(RuleBasedStateMachine):
         for head, thread_id in found:
             self._take_back(self.model[head.run_id], head.epoch, thread_id, dead=False)
 
-    @rule(worker=st.sampled_from([WORKER_A, WORKER_B]))
+    @precondition(lambda self: any(m.status is RUNNING for m in self.model.values()))
+    @rule(worker=WORKERS)
     def a_worker_dies(self, worker: Any) -> None:
         held = self.do(self.store.read(lambda tx: heads.of_owner(tx, worker, limit=100), None))
         assert {h.run_id for h, _ in held} == {m.run.id for m in self.model.values() if m.worker == worker}
         for head, thread_id in held:
             self._take_back(self.model[head.run_id], head.epoch, thread_id, dead=True)
 
-    @rule(target=claims_known, claimed=claims_known)
-    def another_worker_takes_over(self, claimed: Claimed) -> Any:
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def another_worker_takes_over(self, pick: int) -> None:
         """What leaves a zombie beside a new owner, which single moves reach too seldom."""
+        claimed = self.pick(pick)
         m = self._ours(claimed)
         if m is None:
-            return multiple()
+            return
         self._take_back(m, claimed.epoch, m.run.thread_id, dead=True)
         self.clock.advance(max(0, m.due - self.clock()))
-        return self.a_worker_claims(WORKER_B if claimed.epoch % 2 else WORKER_A, 100)
+        if self.claimable():
+            self.a_worker_claims(WORKER_B if claimed.epoch % 2 else WORKER_A, 100)
 
     def _take_back(self, m: ModelRun, epoch: int, thread_id: ThreadId, *, dead: bool) -> None:
         async def body(tx: Tx) -> Any:
@@ -325,9 +342,10 @@ class StoreMachine(RuleBasedStateMachine):
             wait = limits.LAPSE_BACKOFF_MS * 2 ** (m.lapses - 2) if m.lapses >= limits.LAPSES_ALONE else 0
             self.queue(m, self.clock() + wait)
 
-    @rule(run_id=runs_known)
-    def somebody_cancels(self, run_id: RunId) -> None:
-        m = self.model[run_id]
+    @precondition(lambda self: self.model)
+    @rule(pick=PICK)
+    def somebody_cancels(self, pick: int) -> None:
+        m = list(self.model.values())[pick % len(self.model)]
         cancelled = self.do(self.store.cancel(m.run))
         assert (cancelled is not None) is (m.status in (QUEUED, WAITING))
         self._asked_to_stop(m)

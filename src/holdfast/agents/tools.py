@@ -93,6 +93,11 @@ class ToolContext(Generic[DepsT]):
         return self._run.info.principal_id
 
     @property
+    def metadata(self) -> dict[str, Any]:
+        """What the run was started with as `metadata`."""
+        return self._run.info.metadata
+
+    @property
     def deps(self) -> DepsT:
         """What was given as `Holdfast(deps=…)`."""
         return cast(DepsT, self._run.deps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from holdfast.domain.encoding import decode
+from holdfast.domain.encoding import decode, encode
 from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Message, Role
 
@@ -54,6 +54,15 @@ def _arguments(raw: Any) -> Any:
         except (ValueError, UnicodeEncodeError):
             return raw
     return {} if raw is None else raw
+
+
+def step_output(kind: str | None, payload: bytes | None) -> bytes | None:
+    """What a step recorded, as clients see it: a model's answer as parts, anything else as the JSON it is."""
+    if kind != StepKind.MODEL or payload is None:
+        return payload
+    data = _object(_object(decode(payload)).get("data"))
+    shown = {"parts": response_parts(payload), "model": data.get("model_name"), "finish_reason": data.get("finish_reason")}
+    return encode(shown)
 
 
 def response_text(payload: bytes | None) -> str:

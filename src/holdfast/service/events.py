@@ -21,7 +21,7 @@ from holdfast.domain.events import Event, Written, data_of, output_step
 from holdfast.domain.ids import RunId, TenantId, ThreadId
 from holdfast.domain.journal import Entry, EntryType
 from holdfast.domain.messages import response_text
-from holdfast.domain.runs import RunStatus
+from holdfast.domain.runs import RunStatus, RunView
 from holdfast.service.house import House
 from holdfast.store import entries, heads, messages, runs, threads
 from holdfast.store.base import Tx
@@ -54,29 +54,38 @@ async def of_run(
 ) -> Follower:
     """Follow a run behind `pos = after` until it ended (or waits, if asked).
 
-    Whoever calls this without an await since it started the run hears everything: it subscribes first of all. What
-    can be wrong is raised here, before the first event: `NotFound`, or `Invalid` (`bad_cursor`) for a position that
-    the run has not reached.
+    What can be wrong is raised here, before the first event: `NotFound`, or `Invalid` (`bad_cursor`) for a position
+    that the run has not reached.
     """
     access.demand(principal, Scope.RUNS_READ)
     tenant_id = principal.tenant_id
     subscription = house.hub.subscribe(run_id)
     try:
-        thread_id = await house.database.read(tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after))
+        thread_id, pos = await house.database.read(tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after))
     except BaseException:
         house.hub.unsubscribe(subscription)
         raise
-    return _RunFollower(house, tenant_id, subscription, run_id, thread_id, after, until_waiting)
+    place = _RunPlace(run_id, thread_id, after, pos, until_waiting)
+    return _RunFollower(house, tenant_id, subscription, place)
 
 
-async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int) -> ThreadId:
+def of_started(house: House, principal: Principal, view: RunView) -> Follower:
+    """Follow a run from its beginning. Called without an await since the run was started, it hears everything."""
+    access.demand(principal, Scope.RUNS_READ)
+    run = view.run
+    place = _RunPlace(run.id, run.thread_id, 0, view.pos, until_waiting=False)
+    return _RunFollower(house, run.tenant_id, house.hub.subscribe(run.id), place)
+
+
+async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int) -> tuple[ThreadId, int]:
+    """The run's thread, and how far its journal goes by now."""
     run = await runs.get(tx, tenant_id, run_id)
     head = await heads.get(tx, tenant_id, run_id)
     if run is None or head is None:
         raise NotFound("There is no run with this id.", code="run_not_found")
     if not 0 <= after <= head.pos:
         raise Invalid("The run has no event with this id.", code="bad_cursor")
-    return run.thread_id
+    return run.thread_id, head.pos
 
 
 class Follower(ABC):
@@ -90,6 +99,7 @@ class Follower(ABC):
         self._completed = _Completed()
         self._said: tuple[str, bytes | None] | None = None
         self._over = False
+        self._known: int | None = None
 
     def close(self) -> None:
         self._over = True
@@ -157,6 +167,7 @@ class Follower(ABC):
                 yield event
             if page.at_end:
                 self._over = page.over
+                self._known = None
                 return
 
     def _advance(self, event: Event) -> None:
@@ -189,21 +200,25 @@ class Follower(ABC):
         """A page of stored events behind the cursor."""
 
 
+@dataclass(frozen=True, slots=True)
+class _RunPlace:
+    """Where a reader begins: behind `pos`. What is stored up to `known` was there when it came; what follows, it
+    hears: reading that too would overtake the pieces of messages that are on their way."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    pos: int
+    known: int
+    until_waiting: bool
+
+
 class _RunFollower(Follower):
-    def __init__(
-        self,
-        house: House,
-        tenant_id: TenantId,
-        subscription: Subscription,
-        run_id: RunId,
-        thread_id: ThreadId,
-        after: int,
-        until_waiting: bool,
-    ) -> None:
-        super().__init__(house, tenant_id, subscription, thread_id)
-        self._run_id = run_id
-        self._pos: int = after
-        self._until_waiting = until_waiting
+    def __init__(self, house: House, tenant_id: TenantId, subscription: Subscription, place: _RunPlace) -> None:
+        super().__init__(house, tenant_id, subscription, place.thread_id)
+        self._run_id = place.run_id
+        self._pos: int = place.pos
+        self._known = place.known
+        self._until_waiting = place.until_waiting
 
     def _shows(self, run_id: RunId) -> bool:
         return True
@@ -228,8 +243,11 @@ class _RunFollower(Follower):
         if run is None:
             return _Page([], at_end=True, over=True)  # deleted meanwhile
         events = await _stored_events(tx, self._tenant_id, self._run_id, self._thread_id, self._pos, None)
-        waits = self._until_waiting and run.status is RunStatus.WAITING
-        return _Page(events, len(events) < limits.STREAM_REPLAY_ROWS, over=run.status.ended or waits)
+        known = [e for e in events if self._known is None or (e.pos or 0) <= self._known]
+        if len(known) < len(events):
+            return _Page(known, at_end=True)
+        over = run.status.ended or (self._until_waiting and run.status is RunStatus.WAITING)
+        return _Page(events, len(events) < limits.STREAM_REPLAY_ROWS, over)
 
 
 class _Completed:

@@ -181,7 +181,7 @@ async def start_run(
     headers = routing.replay_headers(started.replayed, Location=f"{_root(request)}/v1/runs/{ids.text(ids.RUN, run_id)}")
     cancels = body.on_disconnect is OnDisconnect.CANCEL
     if streamed:
-        followed = await events.of_run(house, principal, run_id)
+        followed = events.of_started(house, principal, started.view)
         on_gone = _cancelling(house, principal, run_id) if cancels else None
         return streams.of_run(request, followed, on_gone=on_gone, status_code=started.status, headers=headers)
     view = started.view

@@ -10,7 +10,7 @@ from holdfast.domain.encoding import decode
 from holdfast.domain.events import Event, or_none, timestamp, usage_of, waiting_on
 from holdfast.domain.ids import MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
 from holdfast.domain.journal import Entry
-from holdfast.domain.messages import parts_of
+from holdfast.domain.messages import parts_of, step_output
 from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.domain.threads import Message, ThreadView
 from holdfast.service.agents import AgentView
@@ -115,7 +115,7 @@ def step_row(r: Run, entry: Entry) -> bytes:
 
 
 def step(r: Run, entry: Entry) -> bytes:
-    return _joined(_step(r, entry), output=entry.payload)
+    return _joined(_step(r, entry), output=step_output(entry.kind, entry.payload))
 
 
 def _step(r: Run, entry: Entry) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _tool(function: Function, worlds: Worlds, log: CallLog) -> Tool:
         description=function.description,
         parameters=function.parameters,
         call=_body(function.name, worlds, log),
-        effect="read" if function.reads else "unsafe",
+        effect="read" if function.reads else None,
     )
 
 

@@ -97,5 +97,5 @@ def _arguments(given: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(step: Mapping[str, Any]) -> str:
-    output = step["output"]
-    return output if isinstance(output, str) else json.dumps(output)
+    result = step["output"]["result"]
+    return result if isinstance(result, str) else json.dumps(result)

@@ -163,10 +163,16 @@ async def _journal(client: httpx.AsyncClient, run_id: str) -> list[dict[str, Any
     query: dict[str, Any] = {"limit": PAGE}
     while True:
         page = _body(await client.get(f"/v1/runs/{run_id}/steps", params=query))
-        steps += page["data"]
+        rows = [step for step in page["data"] if step["kind"] in ("model", "tool")]
+        steps += await asyncio.gather(*(_step(client, run_id, step["seq"]) for step in rows))
         if page["next_cursor"] is None:
             return steps
         query["cursor"] = page["next_cursor"]
+
+
+async def _step(client: httpx.AsyncClient, run_id: str, seq: int) -> dict[str, Any]:
+    """A step with what it recorded; the list shows steps without."""
+    return _body(await client.get(f"/v1/runs/{run_id}/steps/{seq}"))
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:
