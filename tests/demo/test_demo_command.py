@@ -55,7 +55,7 @@ def test_the_printed_lines_work_when_copied(tmp_path: Path) -> None:
         assert "event: run.succeeded" in answers[4]
         assert len(json.loads(answers[5])["data"]) == 5
         models = {agent["id"]: agent.get("model") for agent in json.loads(answers[6])["data"]}
-        assert models["support"] == "scripted"
+        assert models["support"] == "scripted:scripted"
         process.send(signal.SIGINT)
         assert process.ends() == 0
         assert "Traceback" not in process.output

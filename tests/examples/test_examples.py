@@ -24,9 +24,11 @@ TESTED = {"first_agent.py", "workflow.py", "handoff.py", "structured_output.py",
 @pytest.fixture(scope="module")
 def stub() -> Iterator[provider.Stub]:
     """A provider, in a thread of its own."""
-    with anyio.from_thread.start_blocking_portal() as portal:
-        with portal.wrap_async_context_manager(provider.serve()) as running:
-            yield running
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(provider.serve()) as running,
+    ):
+        yield running
 
 
 class Example:
@@ -36,7 +38,7 @@ class Example:
         self.process = process
         self.url = process.url()
 
-    def run(self, agent: str, input: Any, **queue: Any) -> dict[str, Any]:
+    def run(self, agent: str, input: Any) -> dict[str, Any]:
         body = {"agent": agent, "input": input}
         answer = httpx.post(f"{self.url}/v1/runs?wait=30", json=body, timeout=WAIT_S)
         assert answer.status_code == 201, answer.text

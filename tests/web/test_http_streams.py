@@ -55,10 +55,12 @@ async def test_a_live_stream_and_a_replay_tell_the_same(either: Server) -> None:
 
 
 async def test_deltas_come_between_the_start_and_the_end_of_their_message(server: Server) -> None:
-    server.desk.gate("model: Hi.").set()
     body = {"agent": "plain", "input": "Hi."}
     async with server.http.stream("POST", "/v1/runs", json=body, headers={"Accept": "text/event-stream"}) as response:
-        events = [event async for event in parsed(response)]
+        told = parsed(response)
+        events = await until(told, "message.started")
+        server.desk.gate("model: Hi.").set()
+        events += [event async for event in told]
     names = kinds(events)
     deltas = [event for event in events if event.type == "message.delta"]
     assert deltas, names

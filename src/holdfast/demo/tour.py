@@ -6,6 +6,7 @@ taken again and again on the same files: a refund that was made is not made twic
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,8 @@ from holdfast.demo.shop import DAMAGED_ORDER, DELIVERED_ORDER, OPEN_ORDER, SHIPP
 from holdfast.domain.errors import HoldfastError
 
 WAIT_S: Final = 30
-TIMEOUT_S: Final = 90
+REQUEST_S: Final = 60
+STOP_S: Final = 120
 ENDS: Final = frozenset({"run.succeeded", "run.failed", "run.cancelled"})
 SHOWN_CHARS: Final = 110
 Say = Callable[[str], None]
@@ -98,13 +100,17 @@ def invitation(url: str, directory: Path) -> str:
 
 async def take(url: str, say: Say) -> None:
     """Make every request of the tour and tell what happens. Raises `TourFailed` if something is not as it should be."""
-    async with httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=REQUEST_S, trust_env=False) as client:
         models = {agent["id"]: agent for agent in (await _get(client, "/v1/agents"))["data"]}
         say(f"\nAgents: {', '.join(sorted(models))}")
         for stop in STOPS:
             say(f"\n## {stop.title}\n→ {stop.agent}: {stop.input if isinstance(stop.input, str) else 'start'}")
-            run = await (_follow(client, stop, say) if stop.stream else _ask(client, stop))
-            await _tell(client, stop, run, say)
+            try:
+                async with asyncio.timeout(STOP_S):
+                    run = await (_follow(client, stop, say) if stop.stream else _ask(client, stop))
+                    await _tell(client, stop, run, say)
+            except TimeoutError:
+                raise TourFailed(f"{stop.agent} did not end within {STOP_S} s.") from None
     say(f"\n{AT_LEAST_ONCE}\n\nThe tour is over: everything worked.")
 
 

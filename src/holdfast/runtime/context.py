@@ -29,6 +29,7 @@ from holdfast.domain.errors import (
     Invalid,
     JournalMismatch,
     LimitReached,
+    OutcomeUnknown,
     Released,
     Restarted,
     Signal,
@@ -65,7 +66,7 @@ from holdfast.store.journal import Appended
 T = TypeVar("T")
 
 # What ends the run rather than the step: it is not a body's business to fail with these.
-_ENDS_THE_RUN = (LimitReached, JournalMismatch, UnscopedConcurrency, Unavailable)
+_ENDS_THE_RUN = (LimitReached, JournalMismatch, UnscopedConcurrency)
 
 
 @dataclass(slots=True)
@@ -247,14 +248,17 @@ class RunContext:
 
     async def perform(self, action: Action, body: Body) -> Recorded:
         self._demand_open()
-        scope = scopes.current(self)
-        key = action.key or scope.next_key(action.name)
-        digested = None if action.arguments is None else digest(action.arguments)
-        found = self._journal.find(key, action.kind, action.name, digested)
-        if found is not None:
-            return self._recall(found)
-        self._admit(action)
-        return await self._do(action, body, key, digested)
+        try:
+            key = action.key or scopes.current(self).next_key(action.name)
+            digested = None if action.arguments is None else digest(action.arguments)
+            found = self._journal.find(key, action.kind, action.name, digested)
+            if found is not None:
+                return self._recall(found)
+            self._admit(action)
+            return await self._do(action, body, key, digested)
+        except _ENDS_THE_RUN as exc:  # also if the code catches it: what it did next would not be the run's any more
+            self.close(exc)
+            raise
 
     def _recall(self, entry: Entry) -> Recorded:
         assert entry.key is not None
@@ -521,8 +525,12 @@ class RunContext:
         return [task.result() for task in tasks]
 
     async def gather(self, /, *parts: Awaitable[Any]) -> tuple[Any, ...]:
-        self._demand_open()
-        scope = scopes.current(self)
+        try:
+            self._demand_open()
+            scope = scopes.current(self)
+        except BaseException:
+            _never_awaited(parts)
+            raise
         group = scope.next_group()
         named: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = [
             (branch_scope(scope.path, group, n), lambda part=part: _awaited(part)) for n, part in enumerate(parts)
@@ -636,13 +644,22 @@ class RunContext:
         parent = run_verbs.Parent(self.run.id, self.run.root_id, key, attempt, self.run.depth + 1)
         principal = run_verbs.acting_for(self.run)
         ask = run_verbs.StartRun(agent=child.id, input=decode(input), parent=parent)
-        view = (await run_verbs.start(self.house, principal, ask)).view
+        view = (await self._patiently(lambda: run_verbs.start(self.house, principal, ask))).view
         while not view.run.status.ended or view.run.successor_id is not None:
             following = view.run.successor_id or view.run.id
             if not view.run.status.ended:
                 await self._stand_still(Wait(key, self._monotonic(), child_id=following))
-            view = await run_verbs.get(self.house, principal, following)
+            view = await self._patiently(lambda id=following: run_verbs.get(self.house, principal, id))
         return _child_outcome(child, view)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the database answers: a run waits for it rather than fail. What is asked may be asked twice."""
+        while True:
+            try:
+                return await ask()
+            except (Unavailable, OutcomeUnknown):
+                self._demand_open()
+                await asyncio.sleep(self.house.determinism.jitter(limits.LAPSE_BACKOFF_MS) / 1000)
 
     async def restart(self, input: Any = None) -> None:
         self._demand_open()
@@ -658,12 +675,14 @@ class RunContext:
     async def history(self, *, turns: int | None = None) -> list[Message]:
         if self.input_position == 1:
             return []
-        return await history_verbs.before(self.house, self.run, self.input_position, turns=turns)
+        return await self._patiently(
+            lambda: history_verbs.before(self.house, self.run, self.input_position, turns=turns)
+        )
 
     async def history_backwards(self) -> AsyncIterator[Message]:
         position = self.input_position
         while position > 1:
-            page = await history_verbs.page_before(self.house, self.run, position)
+            page = await self._patiently(lambda at=position: history_verbs.page_before(self.house, self.run, at))
             for message in page:
                 yield message
             if not page:
@@ -755,6 +774,13 @@ async def _settled(work: Coroutine[Any, Any, T]) -> T | BaseException:
         raise
     except BaseException as exc:
         return exc
+
+
+def _never_awaited(parts: Sequence[Awaitable[Any]]) -> None:
+    """Coroutines that were handed to us and will not run: close them, or Python warns about each."""
+    for part in parts:
+        if isinstance(part, Coroutine):
+            part.close()
 
 
 async def _awaited(part: Awaitable[T]) -> T:

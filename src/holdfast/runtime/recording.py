@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from holdfast.domain.errors import JournalRejected, LeaseLost, OutcomeUnknown, Signal
+from holdfast.domain.errors import JournalRejected, LeaseLost, OutcomeUnknown, Signal, Unavailable
 from holdfast.domain.journal import NewEntry
 from holdfast.domain.runs import Usage
 from holdfast.store.claims import Claimed
@@ -62,18 +62,22 @@ class Recording:
         if self.failure is not None:
             raise self.failure
         run = self._claimed.run
-        future = self._writer.append(
-            Append(
-                tenant_id=run.tenant_id,
-                run_id=run.id,
-                thread_id=run.thread_id,
-                epoch=self._claimed.epoch,
-                entries=entries,
-                change=change,
-                usage=usage,
-                acting_agent=self.acting_agent,
-            )
+        op = Append(
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            thread_id=run.thread_id,
+            epoch=self._claimed.epoch,
+            entries=entries,
+            change=change,
+            usage=usage,
+            acting_agent=self.acting_agent,
         )
+        try:
+            future = self._writer.append(op)
+        except Unavailable as exc:  # the process stops, or cannot keep up: whoever takes the run up goes on from here
+            self.failure = LeaseLost()
+            self._broken(self.failure)
+            raise self.failure from exc
         future.add_done_callback(self._check)
         self.outstanding += 1
         self._last = future

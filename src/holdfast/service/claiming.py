@@ -30,12 +30,18 @@ async def claim(
     beside it (`alone`), or after it has waited `SUSPECT_PATIENCE_MS` for one.
     """
 
+    pins = tuple(
+        sorted((id, version) for id, version in versions.items() if house.agents[id].on_version_change == "pin")
+    )
+
     async def body(tx: Tx) -> list[Claimed]:
-        names = tuple(versions)
-        found = await runs.claimable(tx, names, limit=limit, lapses_alone=limits.LAPSES_ALONE)
+        names, alone_from = tuple(versions), limits.LAPSES_ALONE
+        found = await runs.claimable(tx, names, limit=limit, lapses_alone=alone_from, pins=pins)
         if not found:
             patience = 0 if alone else limits.SUSPECT_PATIENCE_MS
-            found = await runs.suspects(tx, names, limit=1, lapses_alone=limits.LAPSES_ALONE, waiting_ms=patience)
+            found = await runs.suspects(
+                tx, names, limit=1, lapses_alone=alone_from, waiting_ms=patience, pins=pins
+            )
         return await claims.claim(tx, worker, found, versions, house.lease_ms) if found else []
 
     claimed = await house.database.write(None, body)

@@ -298,9 +298,6 @@ class PostgresDatabase:
     def is_dead(self, owner: bytes) -> bool | None:
         return None
 
-    def forget(self, owner: bytes) -> None:
-        """Nothing was held."""
-
     async def changed_elsewhere(self) -> bool | None:
         return None
 

@@ -321,34 +321,49 @@ class Candidate:
     started: bool
 
 
+Pins = tuple[tuple[str, str], ...]
+"""Agents whose runs go on only under the version they began with, and the version that this worker has of them."""
+
+
 @lru_cache(maxsize=64)
-def _claimable(agents: tuple[str, ...], *, suspects: bool) -> Any:
+def _claimable(agents: tuple[str, ...], pins: Pins, *, suspects: bool) -> Any:
     """SELECT … WHERE claimable_at <= :now AND agent IN (…) ORDER BY claimable_at LIMIT :n, on ix_runs_claimable."""
     h = schema.run_heads.c
+    foreign = [and_(_r.agent == agent, _r.started_at.is_not(None), _r.agent_version != v) for agent, v in pins]
+    switch = schema.agents.c
+    off = select(switch.id).where(switch.tenant_id == _r.tenant_id, switch.id == _r.agent, switch.enabled == 0)
     suspect = h.lapses >= bindparam("b_lapses_alone")
     return (
         select(_r.tenant_id, _r.id, _r.thread_id, _r.agent, _r.started_at)
         .select_from(schema.runs.join(schema.run_heads, and_(h.tenant_id == _r.tenant_id, h.run_id == _r.id)))
         .where(_r.claimable_at <= bindparam("b_now"), _r.agent.in_(agents), suspect if suspects else ~suspect)
+        .where(~off.exists(), *(~one for one in foreign))
         .order_by(_r.claimable_at)
         .limit(bindparam("b_limit"))
     )
 
 
-async def claimable(tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int) -> list[Candidate]:
-    """Runs that may be claimed now, longest due first, unlocked: check again under the lock."""
-    return await _candidates(tx, agents, False, tx.now_ms, limit, lapses_alone)
+async def claimable(
+    tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, pins: Pins = ()
+) -> list[Candidate]:
+    """Runs that may be claimed now, longest due first, unlocked: check again under the lock.
+
+    Left out: runs of agents that are switched off, and runs that began under another version of a pinned agent.
+    """
+    return await _candidates(tx, agents, False, tx.now_ms, limit, lapses_alone, pins)
 
 
-async def suspects(tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, waiting_ms: int) -> list[Candidate]:
+async def suspects(
+    tx: Tx, agents: Sequence[str], *, limit: int, lapses_alone: int, waiting_ms: int, pins: Pins = ()
+) -> list[Candidate]:
     """The same for runs whose workers died under them `lapses_alone` times in a row, due for `waiting_ms` at least."""
-    return await _candidates(tx, agents, True, tx.now_ms - waiting_ms, limit, lapses_alone)
+    return await _candidates(tx, agents, True, tx.now_ms - waiting_ms, limit, lapses_alone, pins)
 
 
 async def _candidates(
-    tx: Tx, agents: Sequence[str], suspects: bool, due_at: int, limit: int, lapses_alone: int
+    tx: Tx, agents: Sequence[str], suspects: bool, due_at: int, limit: int, lapses_alone: int, pins: Pins
 ) -> list[Candidate]:
-    statement = _claimable(tuple(sorted(agents)), suspects=suspects)
+    statement = _claimable(tuple(sorted(agents)), pins, suspects=suspects)
     rows = await tx.all(statement, {"b_now": due_at, "b_limit": limit, "b_lapses_alone": lapses_alone})
     return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in rows]
 

@@ -8,6 +8,7 @@ share the fsync. A body that fails is rolled back alone. Other processes on the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -34,6 +35,7 @@ from holdfast.store.compile import Compiled, compiler
 T = TypeVar("T")
 
 _compiled = compiler(sqlite_dialect.dialect(paramstyle="qmark"))  # pyright: ignore[reportArgumentType]
+LOCK_FILE_KEPT_S = 60
 _DATA_VERSION = text("PRAGMA data_version")
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
@@ -147,7 +149,8 @@ class SqliteDatabase:
         for connection in self._opened:
             connection.close()
         self._opened.clear()
-        for descriptor in self._locks.values():
+        for owner, descriptor in self._locks.items():
+            self.forget(owner)
             os.close(descriptor)
         self._locks.clear()
 
@@ -332,9 +335,19 @@ class SqliteDatabase:
     def hold(self, owner: bytes) -> None:
         directory = Path(f"{self.path}.workers")
         directory.mkdir(exist_ok=True)
+        self._sweep(directory)
         descriptor = os.open(directory / f"{owner.hex()}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._locks[owner] = descriptor
+
+    def _sweep(self, directory: Path) -> None:
+        """Remove lock files of dead owners. Young ones are left alone: their owner may be about to lock them. A missing
+        file says the same as a free lock, so nothing is forgotten by this."""
+        for path in directory.glob("*.lock"):
+            with contextlib.suppress(OSError, ValueError):
+                old = self._now_ms() / 1000 - path.stat().st_mtime > LOCK_FILE_KEPT_S
+                if old and self.is_dead(bytes.fromhex(path.stem)):
+                    path.unlink()
 
     def is_dead(self, owner: bytes) -> bool | None:
         """An owner whose lock can be taken is gone: the system released it with the process."""

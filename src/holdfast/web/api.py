@@ -56,7 +56,7 @@ def build(
     )
     app.state.house, app.state.auth, app.state.dev, app.state.probe = house, auth, dev, Probe(house)
     for noun in (runs, threads, agents, changes, health, docs):
-        app.include_router(noun.router)
+        app.router.routes.extend(noun.router.routes)
     app.add_middleware(
         Gate,
         auth=auth,
