@@ -1,4 +1,4 @@
-"""Write the tables of docs/reference that follow from code: `python docs/generate.py`, or `--check` to list stale files.
+"""Write the tables in docs that follow from code: `python docs/generate.py`, or `--check` to list stale files.
 
 A table stands between `<!-- generated: name -->` and `<!-- end -->`. What code cannot say, a meaning in words, stands
 in the dictionaries here; one that is missing, or of something that is gone, is an error. A test runs the check.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import functools
 import inspect
 import re
 import sys
@@ -32,7 +33,7 @@ LIMITS: Final = {
     "GATHER_BRANCHES_MAX": "branches of one `gather`",
     "BATCH_OPS_MAX": "appends, or writes, in one commit",
     "BEHIND_ENTRIES_MAX": "entries of one run that are not durable yet; past it even model steps and read tools wait",
-    "WRITER_QUEUE_OPS_MAX": "appends that may wait for the database; past it the run fails as `store_overloaded`",
+    "WRITER_QUEUE_OPS_MAX": "appends that may wait for the database; past it a run is let go, and taken up again later",
     "BLOB_UNREFERENCED_KEEP_MS": "how long content is kept that no run refers to",
     "BLOB_TOUCH_EVERY_MS": "how often content that is sent again and again is marked as used",
     "BLOBS_KNOWN_MAX": "hashes of stored content that a process remembers",
@@ -150,7 +151,6 @@ RUN_CODES: Final = {
     "poisoned": "Five workers in a row died while they ran this run, without any progress between.",
     "step_timeout": "A step's last try took longer than its timeout.",
     "step_result_mismatch": "What a step recorded does not fit its return type (any more).",
-    "store_overloaded": "The database was gone for too long while the run recorded.",
     "threads_exhausted": "Too many sync calls never returned; the worker starts no more threads.",
     "tool_retries_exhausted": "The model called one tool wrongly too often in a row.",
 }
@@ -225,12 +225,25 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "custom": ("`ctx.emit`", "seq key kind name attempt status data started_at ended_at"),
     "state.changed": ("not sent in this release", "key name value"),
-    "message.delta": ("a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",
-                      "message_id part kind text"),
+    "message.delta": (
+        "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",
+        "message_id part kind text",
+    ),
     "step.started": ("a step begins to run, if somebody listens as it does", "key kind name"),
 }
 
 # Fields of the API's objects that their schema says nothing about.
+MEMBERS: Final = {
+    "Context.info": "Who and what this run is: see `RunInfo`.",
+    "ToolContext.run_id": "The run's id, `run_…`.",
+    "ToolContext.thread_id": "Its thread's, `thr_…`.",
+    "ToolContext.tenant_id": "Whose it is.",
+    "ToolContext.principal_id": "For whom it acts.",
+    "TurnInfo.run": "The workflow's context: steps, recorded time, events.",
+    "TurnInfo.agent": "The id of the agent that acts now.",
+    "TurnInfo.model_calls": "How many model calls of the run are done.",
+}
+
 FIELDS: Final[dict[str, dict[str, str]]] = {
     "StartIn": {
         "agent": "the id of the agent; the only field that is needed",
@@ -279,6 +292,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "trace_id": "32 hex digits, in the form that OpenTelemetry uses",
         "usage": "of all its model calls; children count their own",
         "steps": "how many are recorded",
+        "attempt": "rises each time a worker takes the run up, and each time it is taken from one; 1 if all went well",
         "created_at": "when it was stored",
         "started_at": "when a worker took it up for the first time",
         "ended_at": "when it ended",
@@ -421,7 +435,9 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         shown = "none" if default is None else f"{default:,}" if type(default) is int else str(default)
-        rows.append((code(f"HOLDFAST_{name.upper()}"), code(name), code(shown), _bounds(field), field.description or ""))
+        rows.append(
+            (code(f"HOLDFAST_{name.upper()}"), code(name), code(shown), _bounds(field), field.description or "")
+        )
         if not field.description:
             raise Stale(f"The setting {name} has no description.")
     return table(("variable", "in code", "default", "values", "what it is"), rows)
@@ -433,7 +449,7 @@ def _bounds(field: Any) -> str:
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
     if low is not None or high is not None:
-        return f"{low:,} – {high:,}"
+        return f"{low:,} to {high:,}"
     return {bool: "`true` or `false`", str: "text"}.get(field.annotation, "text")
 
 
@@ -457,7 +473,13 @@ def limits() -> str:
 
 def _amount(name: str, value: int) -> str:
     if "_BYTES" in name:
-        return f"{value // 1024**2} MiB" if value % 1024**2 == 0 else f"{value // 1024} KiB" if value % 1024 == 0 else f"{value:,} bytes"
+        return (
+            f"{value // 1024**2} MiB"
+            if value % 1024**2 == 0
+            else f"{value // 1024} KiB"
+            if value % 1024 == 0
+            else f"{value:,} bytes"
+        )
     if name.endswith("_MS") or "_MS_" in name:
         return _span(value)
     if "_CHARS" in name:
@@ -511,7 +533,7 @@ def _codes_in(path: Path) -> Iterable[tuple[str, str]]:
 def _all_codes() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in SOURCE.rglob("*.py"):
-        if "testing" not in path.parts and "demo" not in path.parts:
+        if "testing" not in path.parts and "demo" not in path.parts and path.name != "serving.py":
             for cls, one in _codes_in(path):
                 found.setdefault(one, set()).add(cls)
     return found
@@ -532,7 +554,7 @@ def request_codes() -> str:
     }
     known = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)}
     for one, names in _all_codes().items():
-        classes = [known[n] for n in names if n in known]
+        classes = [known[n] for n in sorted(names) if n in known]
         for cls in classes:
             if issubclass(cls, errors.HoldfastError) and not issubclass(cls, errors.RunError):
                 statuses.setdefault(one, str(problems.status_of(cls("x", code=one))))
@@ -548,7 +570,7 @@ def run_codes() -> str:
     known = {c.__name__ for c in _classes() if issubclass(c, RunError)}
     found = {one for one, names in _all_codes().items() if names & known and not one.startswith("model_")}
     found |= {f"limit_{f.name.removesuffix('_max')}" for f in fields(RunLimits)}
-    found |= {"poisoned", "limit_deadline", "store_overloaded"}
+    found |= {"poisoned", "limit_deadline"}
     classes = [c for c in _classes() if issubclass(c, RunError)]
     agree("run codes", found - {c.code for c in classes}, RUN_CODES)
     rows = [(code(c.code), own_doc(c)) for c in classes]
@@ -572,7 +594,9 @@ def tool_codes() -> str:
 
     counted = {one for one, (_, counts) in TOOL_CODES.items() if counts}
     agree("tool codes that count as the model's mistake", calls.RETRIES, counted)
-    text = (SOURCE / "agents" / "native" / "calls.py").read_text() + (SOURCE / "agents" / "native" / "loop.py").read_text()
+    text = (SOURCE / "agents" / "native" / "calls.py").read_text() + (
+        SOURCE / "agents" / "native" / "loop.py"
+    ).read_text()
     agree("tool codes", set(re.findall(r'Told\(\s*"(\w+)"', text)), TOOL_CODES)
     rows = [(code(one), "yes" if counts else "no", said) for one, (said, counts) in TOOL_CODES.items()]
     return table(("code", "counts against `tool_retries`", "meaning"), rows)
@@ -606,63 +630,49 @@ def scopes() -> str:
 
     agree("scopes", [s.value for s in Scope], SCOPES)
     needing: dict[str, list[str]] = {s.value: [] for s in Scope}
-    for method, path, scope, _ in _routes():
-        if path.startswith("/docs/"):
-            continue
-        needing[scope].append(code(f"{method} {path}"))
-    rows = [(code(s.value), SCOPES[s.value], ", ".join(needing[s.value]) or "–") for s in Scope]
+    for method, path, needed, _ in _routes():
+        for scope in needed:
+            needing[scope].append(code(f"{method} {path}"))
+    rows = [(code(s.value), SCOPES[s.value], ", ".join(needing[s.value]) or "none") for s in Scope]
     return table(("scope", "what it allows", "routes"), rows)
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _app() -> Any:
     from holdfast import Holdfast, Settings
 
     return Holdfast(settings=Settings(database="sqlite:////tmp/never-opened.db", pepper="x")).app
 
 
-def _routes() -> list[tuple[str, str, str, str]]:
-    """`(method, path, scope, summary)` of every route of the API."""
-    from fastapi.routing import APIRoute
+def _routes() -> list[tuple[str, str, list[str], str]]:
+    """`(method, path, scopes, summary)` of every route of the API."""
+    from holdfast.web import api
 
-    found: list[tuple[str, str, str, str]] = []
-
-    def walk(routes: Iterable[Any]) -> None:
-        for route in routes:
-            if isinstance(route, APIRoute):
-                for method in sorted(route.methods):
-                    found.append((method, route.path, _scope_of(route), first_line(route.endpoint)))
-            elif (inner := getattr(route, "original_router", None)) is not None:
-                walk(inner.routes)
-
-    walk(_app().routes)
-    return found
-
-
-def _scope_of(route: Any) -> str:
-    def search(dependant: Any) -> Iterable[Any]:
-        for inner in dependant.dependencies:
-            yield inner.call
-            yield from search(inner)
-
-    scopes = {call.scope.value for call in search(route.dependant) if hasattr(call, "scope")}
-    if len(scopes) != 1:
-        raise Stale(f"{route.path} declares the scopes {scopes}, not one.")
-    return scopes.pop()
+    found: list[tuple[str, str, list[str], str]] = []
+    for route in api.routes_of(_app()):
+        scopes = [scope.value for scope in api.scopes_of(route)]
+        if not scopes:
+            raise Stale(f"{route.path} declares no scope.")
+        found += [(method, route.path, scopes, first_line(route.endpoint)) for method in sorted(route.methods)]
+    return [row for row in found if not row[1].startswith("/docs/")]
 
 
 def routes() -> str:
-    own = {"/docs": "A page that shows the whole API, drawn by this server alone.", "/openapi.json": "The API as OpenAPI."}
+    own = {
+        "/docs": "A page that shows the whole API, drawn by this server alone.",
+        "/openapi.json": "The API as OpenAPI.",
+    }
     rows = [
-        (code(f"{method} {path}"), code(scope), said or own[path])
-        for method, path, scope, said in _routes()
-        if not path.startswith("/docs/")
+        (code(f"{method} {path}"), " ".join(code(scope) for scope in scopes), said or own[path])
+        for method, path, scopes, said in _routes()
     ]
     return table(("route", "scope", "what it does"), rows)
 
 
+@functools.cache
 def _schema() -> dict[str, Any]:
     return _app().openapi()["components"]["schemas"]
 
@@ -681,8 +691,14 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema.get('items', {}))}"
     if schema.get("format") == "date-time":
         return "time"
-    return {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
-            "object": "object", "null": "null"}.get(schema.get("type", ""), "any JSON")
+    return {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "object": "object",
+        "null": "null",
+    }.get(schema.get("type", ""), "any JSON")
 
 
 def _fields(name: str) -> str:
@@ -690,7 +706,7 @@ def _fields(name: str) -> str:
     shape = schemas[name]
     told = FIELDS[name]
     undocumented = [f for f, schema in shape["properties"].items() if f not in told and "description" not in schema]
-    agree(f"fields of {name}", [*undocumented, *(f for f in told if f in shape["properties"])], told)
+    agree(f"fields of {name}", {*undocumented, *(f for f in told if f in shape["properties"])}, told)
     rows = []
     for field, schema in shape["properties"].items():
         shown = _type(schema)
@@ -721,7 +737,8 @@ def cli() -> str:
     for path, one in _commands(command, ("holdfast",)):
         usage = " ".join([*path, *(_argument(p) for p in one.params if p.param_type_name == "argument")])
         options = [p for p in one.params if p.param_type_name == "option" and not p.hidden and p.name != "help"]
-        text = f"### {' '.join(path)}\n\n```console\n$ {usage}{' [OPTIONS]' if options else ''}\n```\n\n{inspect.cleandoc(one.help or '')}\n"
+        shown = f"{usage}{' [OPTIONS]' if options else ''}"
+        text = f"### {' '.join(path)}\n\n```console\n$ {shown}\n```\n\n{inspect.cleandoc(one.help or '')}\n"
         described = [p for p in one.params if p.param_type_name == "argument"] + options
         if described:
             rows = [(_names(p), _default(p), _plain(getattr(p, "help", "") or "")) for p in described]
@@ -782,9 +799,29 @@ PYTHON: Final = (
     ("Middleware", ("Middleware", "TurnInfo", "ModelCall", "ToolCall")),
 )
 WITH_MEMBERS: Final = frozenset({"Holdfast", "Agent", "ToolContext", "Context", "RunInfo", "Middleware", "TurnInfo"})
-OF_THE_RUNTIME: Final = frozenset({"id", "kind", "description", "durability", "on_version_change", "default_limits",
-                                   "version", "definition", "accept", "decode_output", "related", "warm_up", "close",
-                                   "run", "plan_for", "resolved_model", "handoff", "house", "supervisor"})
+OF_THE_RUNTIME: Final = frozenset(
+    {
+        "id",
+        "kind",
+        "description",
+        "durability",
+        "on_version_change",
+        "default_limits",
+        "version",
+        "definition",
+        "accept",
+        "decode_output",
+        "related",
+        "warm_up",
+        "close",
+        "run",
+        "plan_for",
+        "resolved_model",
+        "handoff",
+        "house",
+        "supervisor",
+    }
+)
 
 
 def python() -> str:
@@ -803,13 +840,18 @@ def _python_name(name: str, value: Any) -> str:
     foreign = not getattr(value, "__module__", "").startswith("holdfast")
     if foreign:
         said = said or ""
-        said = {"ModelRetry": "Raise it from a tool, or an output validator: the model is told the message, and tries again.",
-                "ToolReturn": "Return it from a tool to give the model more than a value: `ToolReturn(return_value, "
-                "content=None, metadata=None)`. `content` is shown to the model beside the result (text, or files); "
-                "`metadata` is recorded and not shown."}[name]
+        said = {
+            "ModelRetry": "Raise it from a tool, or an output validator: the model is told, and tries again.",
+            "ToolReturn": "Return it from a tool to give the model more than a value: `ToolReturn(return_value, "
+            "content=None, metadata=None)`. `content` is shown to the model beside the result (text, or files); "
+            "`metadata` is recorded and not shown.",
+        }[name]
     signature = "" if foreign or name in ("Context", "Middleware") else f"\n```\n{_signature(name, value)}\n```\n"
     if name == "Settings":
-        signature, said = "", "Every setting, as keyword arguments: see [settings](settings.md). Arguments win over the environment."
+        signature, said = (
+            "",
+            "Every setting, as keyword arguments: see [settings](settings.md). Arguments win over the environment.",
+        )
     text = f"### {name}\n{signature}\n{said}\n"
     if name in WITH_MEMBERS:
         text += _members(name, value)
@@ -841,7 +883,7 @@ def _short(default: Any) -> str:
 def _members(name: str, cls: type) -> str:
     rows = []
     if is_dataclass(cls):
-        rows += [(code(f.name), "") for f in fields(cls) if not f.name.startswith("_")]
+        rows += [(code(f.name), MEMBERS.get(f"{name}.{f.name}", "")) for f in fields(cls) if not f.name.startswith("_")]
         if name == "RunInfo":
             return "\n" + " ".join(code(f.name) for f in fields(cls)) + "\n"
         rows = rows if name == "TurnInfo" else []
@@ -849,12 +891,15 @@ def _members(name: str, cls: type) -> str:
         if member.startswith("_") or member in OF_THE_RUNTIME:
             continue
         if isinstance(value, property):
-            rows.append((code(member), first_line(value.fget)))
+            rows.append((code(member), first_line(value.fget) or MEMBERS[f"{name}.{member}"]))
         elif inspect.isfunction(value):
             rows.append((code(_member_signature(member, value)), first_line(value)))
     if name == "ToolContext":
-        rows = [(code("key"), "the step's key: the same whenever this call is tried again"),
-                (code("attempt"), "the try, from 1"), *rows]
+        rows = [
+            (code("key"), "the step's key: the same whenever this call is tried again"),
+            (code("attempt"), "the try, from 1"),
+            *rows,
+        ]
     return "\n" + table(("member", "what it does"), rows) if rows else ""
 
 
@@ -911,11 +956,16 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 }
 
 
+@functools.cache
+def _table(name: str) -> str:
+    return TABLES[name]()
+
+
 def rewritten(text: str) -> str:
     """The document with its tables as they should be."""
 
     def fill(found: re.Match[str]) -> str:
-        return f"{found[1]}{TABLES[found[2]]()}{found[3]}"
+        return f"{found[1]}{_table(found[2])}{found[3]}"
 
     return MARKED.sub(fill, text)
 
@@ -936,5 +986,5 @@ def stale(write: bool = False) -> list[str]:
 if __name__ == "__main__":
     checking = "--check" in sys.argv
     changed = stale(write=not checking)
-    print("\n".join(changed) if changed else "Nothing is stale.")
+    sys.stdout.write("\n".join(changed or ["Nothing is stale."]) + "\n")
     sys.exit(1 if checking and changed else 0)

@@ -149,6 +149,7 @@ def log_to_stderr(level: LogLevel) -> None:
                     "use_colors": sys.stderr.isatty(),
                 },
             },
+            "filters": {"lifecycle": {"()": "holdfast.serving.NoLifecycle"}},
             "handlers": {
                 "plain": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"},
                 "access": {"class": "logging.StreamHandler", "formatter": "access", "stream": "ext://sys.stderr"},
@@ -156,7 +157,10 @@ def log_to_stderr(level: LogLevel) -> None:
             "root": {"handlers": ["plain"], "level": "WARNING"},
             "loggers": {
                 "holdfast": {"level": level.upper()},
-                "uvicorn.error": {"level": "CRITICAL" if level != "debug" else "DEBUG"},
+                "uvicorn.error": {
+                    "level": "ERROR" if level != "debug" else "DEBUG",
+                    "filters": ["lifecycle"] if level != "debug" else [],
+                },
                 "uvicorn.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
             },
         }
@@ -219,7 +223,12 @@ def dev(
     if reload:
         from holdfast import reloading
 
-        raise SystemExit(reloading.supervise(target, serving.listen("127.0.0.1", port), database, log_level, out))
+        settings = configured(database=database, mode="dev")
+        listener = serving.listen("127.0.0.1", port)
+        code = reloading.supervise(
+            target, listener, database=database, log_level=log_level, drain_ms=settings.drain_ms, out=out
+        )
+        raise SystemExit(code)
     if parent_fd is not None:
         _stop_with_parent(parent_fd)
     listener = serving.listen("127.0.0.1", port) if listener_fd is None else socket.socket(fileno=listener_fd)

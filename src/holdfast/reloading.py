@@ -2,7 +2,8 @@
 
 The socket stays open in the parent, so requests during a restart wait instead of failing. The child stops gently, its
 runs go back to the queue and the next child takes them up: a run survives the change of its own code. A child that
-was killed is started again at once; one that ended by itself, as with a mistake in the code, at the next change.
+was killed is started again at once, a few times; one that ended by itself, as with a mistake in the code, at the
+next change.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from watchfiles import PythonFilter, watch
 
 from holdfast import target
 from holdfast.domain import limits
-from holdfast.domain.determinism import SYSTEM
 from holdfast.serving import GRACE_DEV_S, SIGNALS
 
 LOOK_EVERY_MS: Final = 200
-STOP_S: Final = (limits.DRAIN_MS + limits.UNWIND_MS) / 1000 + GRACE_DEV_S
-LIVED_MS: Final = 2_000
+REVIVALS_MAX: Final = 5
 
 
-def supervise(given: str, listener: socket.socket, database: str | None, log_level: str, out: Console) -> int:
+def supervise(
+    given: str, listener: socket.socket, *, database: str | None, log_level: str, drain_ms: int, out: Console
+) -> int:
     """Serve and start again until a signal; the exit code."""
     wanted = target.parse(given)
     root = Path.cwd() if wanted.path is None else wanted.path.expanduser().resolve().parent
     watched = sorted({root, Path.cwd()})
-    child = Child(given, listener, database, log_level)
+    child = Child(given, listener, database, log_level, stop_s=(drain_ms + limits.UNWIND_MS) / 1000 + GRACE_DEV_S)
     stopped = threading.Event()
     told = 0
 
@@ -63,10 +64,12 @@ def supervise(given: str, listener: socket.socket, database: str | None, log_lev
             if changes:
                 out.print(f"Changed: {_named(changes)}. Starting again.", markup=False)
                 child.stop()
+                child.revivals = 0
                 if not stopped.is_set():
                     child.start()
             elif (code := child.ended()) is not None:
-                if child.was_killed(code):
+                if code < 0 and child.revivals < REVIVALS_MAX:
+                    child.revivals += 1
                     out.print(f"The server was killed (signal {-code}). Starting it again.", markup=False)
                     child.start()
                 elif not child.mourned:
@@ -88,15 +91,18 @@ def _named(changes: Iterable[tuple[object, str]]) -> str:
 class Child:
     """The serving process. It has a session of its own, so that a Ctrl-C reaches it once, through the parent."""
 
-    def __init__(self, given: str, listener: socket.socket, database: str | None, log_level: str) -> None:
+    def __init__(
+        self, given: str, listener: socket.socket, database: str | None, log_level: str, *, stop_s: float
+    ) -> None:
         self._listener = listener
+        self._stop_s = stop_s
         self._arguments = ["dev", given, "--no-reload", "--log-level", log_level]
         if database is not None:
             self._arguments += ["--database", database]
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
-        self._started_ms = 0.0
         self._asked = False
+        self.revivals = 0
         self.mourned = False
 
     def start(self) -> None:
@@ -110,7 +116,6 @@ class Child:
             start_new_session=True,
         )
         os.close(theirs)
-        self._started_ms = SYSTEM.monotonic_ms()
         self._asked = self.mourned = False
 
     def ask_to_stop(self) -> None:
@@ -129,7 +134,7 @@ class Child:
             return 0
         self.ask_to_stop()
         try:
-            code = self._process.wait(STOP_S)
+            code = self._process.wait(self._stop_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
@@ -139,10 +144,6 @@ class Child:
 
     def ended(self) -> int | None:
         return None if self._process is None else self._process.poll()
-
-    def was_killed(self, code: int) -> bool:
-        """By somebody, not by its own start: a process that dies at once again and again is left alone."""
-        return code < 0 and SYSTEM.monotonic_ms() - self._started_ms > LIVED_MS
 
     def _hang_up(self) -> None:
         if self._lifeline is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -32,6 +33,12 @@ GRACE_S: Final = 5
 GRACE_DEV_S: Final = 1
 BACKLOG: Final = 2_048
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+STOPPING: Final = (
+    b'{"type":"about:blank","title":"Service Unavailable","status":503,"code":"draining",'
+    b'"detail":"The server is stopping. This may have been done all the same: repeat it with its Idempotency-Key."}'
+)
+STOPPING_HEADERS: Final = [(b"content-type", b"application/problem+json"), (b"retry-after", b"1")]
 
 Scope = Any
 Message = Any
@@ -133,6 +140,14 @@ def stopping_gently(stop: Callable[[], None]) -> Generator[None]:
             signal.signal(number, handler)
 
 
+class NoLifecycle(logging.Filter):
+    """Keeps out what the HTTP server says of its own start and stop, which is said in our words. Errors of requests,
+    which it logs with their traceback, pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None or not str(record.msg).startswith(("Application ", "Cancel "))
+
+
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 
@@ -180,8 +195,8 @@ class Front:
             # Ended by us: finish the response, so that the client sees an end and not a broken connection.
             with contextlib.suppress(asyncio.CancelledError):
                 if not started:
-                    await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await send({"type": "http.response.start", "status": 503, "headers": STOPPING_HEADERS})
+                await send({"type": "http.response.body", "body": b"" if started else STOPPING, "more_body": False})
         finally:
             self._streams.discard(task)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.domain import limits
@@ -19,6 +20,12 @@ class Settings(BaseSettings):
         "sqlite:///holdfast.db",
         description="Where everything is kept: `sqlite:///path` or `postgresql://user:password@host/name`.",
     )
+    @field_validator("database")
+    @classmethod
+    def _expanded(cls, url: str) -> str:
+        """`~` in a SQLite path is the user's home, for everybody who opens the URL."""
+        return url.replace("sqlite:///~", f"sqlite:///{Path.home()}", 1) if url.startswith("sqlite:///~/") else url
+
     mode: Literal["dev", "serve"] = Field(
         "dev",
         description="`dev` migrates the database at start; `serve` refuses to start unless `holdfast migrate` has run.",

@@ -47,6 +47,11 @@ async def nap(ctx: Context, seconds: float) -> str:
 slow = Agent("slow", model=ScriptedModel([Call("linger", {"seconds": 60}), "ok"]), tools=[linger])
 hf = Holdfast(agents=[double, nap, slow])
 app = hf.app
+
+
+@app.get("/broken")
+async def broken() -> None:
+    raise ZeroDivisionError("broken on purpose")
 '''
 
 

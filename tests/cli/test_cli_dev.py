@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tests.cli.processes import WAIT_S, Process
 def doubled(url: str, number: int) -> object:
     body = {"agent": "double", "input": number}
     return httpx.post(f"{url}/v1/runs?wait=30", json=body, timeout=WAIT_S).json()["output"]
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    if not found.exists():
+        pytest.skip("this system does not tell a process's children")
+    return [int(child) for child in found.read_text().split()]
 
 
 def test_dev_migrates_serves_and_starts_again_when_a_file_changes(project: Path) -> None:
@@ -44,6 +52,20 @@ def test_dev_migrates_serves_and_starts_again_when_a_file_changes(project: Path)
         assert process.ends() == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/healthz")
+
+
+def test_a_server_that_was_killed_is_started_again_and_its_run_goes_on(project: Path) -> None:
+    with Process("dev", "agents.py", "--port", "0", cwd=project) as process:
+        url = process.url()
+        body = {"agent": "nap", "input": 0.5}
+        run = httpx.post(f"{url}/v1/runs", json=body, timeout=WAIT_S).json()
+        (child,) = children(process.pid)
+        seen = len(process.lines)
+        os.kill(child, signal.SIGKILL)
+        process.says("killed \\(signal 9\\). Starting it again", seen)
+        done = httpx.get(f"{url}/v1/runs/{run['id']}?wait=30", timeout=WAIT_S).json()
+        assert (done["status"], done["output"]) == ("succeeded", "rested")
+        assert process.stops() == 0
 
 
 def test_the_child_ends_when_its_parent_is_killed(project: Path) -> None:

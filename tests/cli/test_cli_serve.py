@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import signal
 import socket
 from pathlib import Path
@@ -105,6 +107,10 @@ def test_serve_runs_what_it_is_sent_and_stops_although_a_stream_is_open(project:
         assert httpx.get(f"{url}/readyz").status_code == 200
         assert start(url, "double", 21, wait=30)["output"] == 42
         run = start(url, "nap", 3_600)
+        assert "Traceback" not in process.output
+        assert httpx.get(f"{url}/broken").status_code == 500
+        process.says("ZeroDivisionError: broken on purpose")  # with its traceback: what a request met is no secret here
+        seen = len(process.lines)
         with httpx.stream("GET", f"{url}/v1/runs/{run['id']}/events", timeout=WAIT_S) as stream:
             lines = stream.iter_lines()
             assert any("run.queued" in line for line in lines)
@@ -112,9 +118,24 @@ def test_serve_runs_what_it_is_sent_and_stops_although_a_stream_is_open(project:
             # The stream ends by itself, as a whole response: a broken one would raise here.
             assert not any("run.succeeded" in line for line in lines)
         assert process.ends() == 0
-        assert "Traceback" not in process.output
+        assert not any("Traceback" in line for line in process.lines[seen:])
         assert "Stopping" in process.output
         assert "GET /readyz" in process.output
+
+
+def test_a_request_that_outlasts_the_stop_is_told_so(project: Path, sqlite_url: str) -> None:
+    with Process("dev", "agents.py", "--no-reload", "--port", "0", "--database", sqlite_url, cwd=project) as process:
+        url = process.url()
+        run = start(url, "slow", "go")
+        waiting = http.client.HTTPConnection(url.removeprefix("http://"), timeout=WAIT_S)
+        waiting.request("GET", f"/v1/runs/{run['id']}?wait=60")
+        assert httpx.get(f"{url}/healthz").status_code == 200  # by now the request before is under way
+        process.send(signal.SIGTERM)
+        answer = waiting.getresponse()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert json.loads(answer.read())["code"] == "draining"
+        waiting.close()
+        assert "Traceback" not in process.output
 
 
 def test_a_second_signal_stops_at_once_and_the_run_goes_on_with_the_next_start(project: Path, sqlite_url: str) -> None:

@@ -67,6 +67,14 @@ def copied(line: str) -> str:
     return done.stdout
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = holdfast("demo", "--once", "--directory", "file/demo", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "file/demo" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_key_decides_the_model_and_without_one_it_is_said_that_it_is_scripted() -> None:
     assert choose(None, {}).model == "scripted"
     assert "no OPENAI_API_KEY" in choose(None, {}).reason

@@ -14,7 +14,9 @@ DOCS = ROOT / "docs"
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted(DOCS.rglob("*.md"))
 
-_FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL
+)
 _COMMENT = re.compile(r"<!--\s*((?:(?!-->).)*?)\s*-->\s*$", re.DOTALL)
 
 
@@ -82,6 +84,12 @@ class Command:
     output: str
 
     @property
+    def assigns(self) -> str | None:
+        """The variable that `NAME=$(…)` sets."""
+        found = re.match(r"(\w+)=\$\(", self.text)
+        return found[1] if found else None
+
+    @property
     def words(self) -> list[str]:
         return shlex.split(self.text.replace("\\\n", " "), comments=True)
 
@@ -115,7 +123,10 @@ class Request:
 
 def request_of(command: Command, variables: dict[str, str]) -> Request:
     """Raises for an option of curl that is not known here."""
-    text = re.sub(r"\$([A-Z]+)\b", lambda m: variables[m[1]], command.text)
+    text = command.text
+    if command.assigns is not None:
+        text = text.removeprefix(f"{command.assigns}=$(").removesuffix(")")
+    text = re.sub(r"\$([A-Z]+)\b", lambda m: variables[m[1]], text)
     words = Command(text, "").words
     pipe = words.index("|") if "|" in words else len(words)
     request = Request("", "")
@@ -146,9 +157,13 @@ def request_of(command: Command, variables: dict[str, str]) -> Request:
 
 
 def picked(value: Any, path: list[str]) -> str:
-    for part in path:
-        if part.endswith("[]"):
-            rest = path[path.index(part) + 1 :]
-            return "\n".join(picked(one, rest) for one in value[part[:-2]])
-        value = value[part]
-    return str(value)
+    """What `jq -r` prints for a path such as `.data[].key` or `.data[0].id`."""
+    if not path:
+        return str(value)
+    name, bracket, index = path[0].partition("[")
+    inner = value[name]
+    if not bracket:
+        return picked(inner, path[1:])
+    if index != "]":
+        return picked(inner[int(index.rstrip("]"))], path[1:])
+    return "\n".join(picked(one, path[1:]) for one in inner)

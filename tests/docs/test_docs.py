@@ -1,4 +1,4 @@
-"""The documents hold: their Python runs, their requests are answered, their links lead somewhere, their tables are fresh.
+"""The documents hold: Python runs, requests are answered, links lead somewhere, tables are fresh.
 
 A Python block runs as a program of its own unless `<!-- fragment -->` stands right above it. What stands below
 `<!-- output -->` right behind a block is what it prints. `<!-- run: {"agent": …, "input": …, "output": …} -->` above a
@@ -29,6 +29,7 @@ from holdfast.service import runs
 from holdfast.testing import Call, ScriptedModel, Think
 from tests.docs import blocks
 from tests.docs.blocks import DOCS, DOCUMENTS, ROOT, Block
+from tests.docs.talk import Talk
 
 # What the blocks of a document that is read in one go leave out.
 GIVEN = {
@@ -143,52 +144,13 @@ async def _client(url: str) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-class Talk:
-    """Requests of one document, one after another; ids of answers become variables of later ones."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
-        self.variables: dict[str, str] = {}
-
-    async def send(self, command: blocks.Command) -> str:
-        """What is printed. Raises unless the status is the expected one."""
-        asked = blocks.request_of(command, self.variables)
-        async with self.client.stream(asked.method, asked.path, headers=asked.headers, content=asked.body) as answer:
-            if answer.headers.get("content-type", "").startswith("text/event-stream"):
-                text = await self._events(answer)
-            else:
-                text = (await answer.aread()).decode()
-        expected = asked.expected
-        assert answer.status_code == expected if expected else answer.is_success, f"{command.text}\n{text}"
-        if answer.is_success and text.startswith("{"):
-            self._note(asked, json.loads(text))
-        return blocks.picked(json.loads(text), asked.pick) + "\n" if asked.pick else text
-
-    async def _events(self, answer: httpx.Response) -> str:
-        lines: list[str] = []
-        async for line in answer.aiter_lines():
-            lines.append(line)
-            if line == "event: run.succeeded" or "/changes" in answer.url.path:
-                break  # streams of threads and changes do not end by themselves
-        first = next((json.loads(x.removeprefix("data: ")) for x in lines if x.startswith("data: ")), None)
-        if first is not None:
-            self.variables |= {"RUN": first["run_id"], "THREAD": first["thread_id"]}
-        return "\n".join(lines) + "\n"
-
-    def _note(self, asked: blocks.Request, value: Any) -> None:
-        if asked.method == "POST" and asked.path.startswith("/v1/runs"):
-            self.variables |= {"RUN": value["id"], "THREAD": value["thread_id"]}
-        elif asked.method == "POST" and asked.path == "/v1/threads":
-            self.variables["THREAD"] = value["id"]
-
-
 @pytest.mark.parametrize("document", WITH_REQUESTS, ids=_named)
 async def test_requests_are_answered(document: Path, sqlite_url: str) -> None:
     async with _client(sqlite_url) as client:
         talk = Talk(client)
         for block in blocks.blocks(document, "console"):
             for command in blocks.commands(block):
-                if command.text.startswith("curl") and "Bearer" not in command.text:
+                if command.text.startswith("curl") and "127.0.0.1" in command.text:
                     printed = await talk.send(command)
                     if command.output.strip():
                         assert printed == command.output, f"{block.id}: {command.text}"
@@ -303,7 +265,9 @@ def test_codes_that_documents_name_exist() -> None:
     known = {*generate.REQUEST_CODES, *generate.RUN_CODES, *generate.MODEL_CODES, *generate.TOOL_CODES}
     known |= {cls.code for cls in generate._classes() if hasattr(cls, "code")}
     for document in (*(DOCS / "howto").glob("*.md"), TUTORIAL):
-        for name in re.findall(r"`((?:limit|model|journal|thread|store|run|version|step)_[a-z_]+)`", document.read_text()):
+        for name in re.findall(
+            r"`((?:limit|model|journal|thread|store|run|version|step)_[a-z_]+)`", document.read_text()
+        ):
             if name not in NOT_CODES:
                 assert name in known, f"{_named(document)} names the code {name}"
 

@@ -164,9 +164,8 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "by_external_id": ("ux_runs_external_id", lambda tx: runs.by_external_id(tx, TENANT, "x")),
     "thread by_external_id": ("ux_threads_external_id", lambda tx: threads.by_external_id(tx, TENANT, "x")),
     "runs of a parent": ("ix_runs_parent", lambda tx: runs.page(tx, TENANT, RunFilter(parent_id=RUN))),
-    "messages of a run": ("ix_messages_run", lambda tx: messages.positions_of_run(tx, TENANT, THREAD, RUN)),
-    "message by id": ("ux_messages_id", lambda tx: messages.by_id(tx, TENANT, b"m" * 16)),  # type: ignore[arg-type]
-    "result of a step": ("uq_entries|autoindex_entries", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
+    "messages of a run": ("pk_messages|PRIMARY KEY", lambda tx: messages.positions_of_run(tx, TENANT, THREAD, RUN)),
+    "result of a step": ("ux_entries_key", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
     "a key": ("ix_api_keys_id", lambda tx: principals.by_key(tx, b"k" * 16)),  # type: ignore[arg-type]
     "expired idempotency keys": ("ix_idempotency_keys_created_at", idempotency.expire),
 }

@@ -216,9 +216,16 @@ async def test_the_prompt_of_a_model_step_is_shown_exactly(either: Server) -> No
 async def test_children_are_listed_under_their_parent_only(server: Server) -> None:
     run = await server.start("family", wait=30)
     children = (await server.http.get(f"/v1/runs/{run['id']}/children")).json()["data"]
-    assert [(c["agent"], c["output"]) for c in children] == [("echo", 2), ("echo", 1)]
+    assert {(c["agent"], c["output"], c["parent"]["step"]) for c in children} == {
+        ("echo", 1, "echo#1"),
+        ("echo", 2, "echo#2"),
+    }
     assert {c["parent"]["run_id"] for c in children} == {run["id"]}
-    assert [c["parent"]["step"] for c in children] == ["echo#2", "echo#1"]
+    times = [c["created_at"] for c in children]
+    assert times == sorted(times, reverse=True)
+    first = (await server.http.get(f"/v1/runs/{run['id']}/children?limit=1")).json()
+    rest = (await server.http.get(f"/v1/runs/{run['id']}/children?limit=1&cursor={first['next_cursor']}")).json()
+    assert [*first["data"], *rest["data"]] == children
     top = (await server.http.get("/v1/runs")).json()["data"]
     assert [r["id"] for r in top] == [run["id"]]
     everything = (await server.http.get("/v1/runs?include_children=true")).json()["data"]

@@ -7,6 +7,7 @@ killed between its write and its step's commit changes the shop once, although i
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ from holdfast.agents.workflow import workflow
 from holdfast.app import Holdfast
 from holdfast.demo import script
 from holdfast.demo.shop import Address, Shop, euros
+from holdfast.domain.errors import Unavailable
 from holdfast.settings import Settings
 from holdfast.testing import ScriptedModel
 
@@ -227,9 +229,15 @@ def scripted_model(chunk_latency_ms: float = CHUNK_LATENCY_MS) -> ScriptedModel:
 
 
 def build(directory: Path, model: str = SCRIPTED, settings: Settings | None = None) -> Demo:
-    """The demo with its files in `directory`, which is made if need be. `model`: a model's name, or `scripted`."""
+    """The demo with its files in `directory`, which is made if need be. `model`: a model's name, or `scripted`.
+
+    Raises `Unavailable` if the files cannot be made.
+    """
     shop = Shop(directory / "shop.db")
-    made = shop.create()
+    try:
+        made = shop.create()
+    except (OSError, sqlite3.Error) as exc:
+        raise Unavailable(f"Cannot make the demo's files in {directory}: {exc}") from None
     chosen = scripted_model() if model == SCRIPTED else model
     holdfast = Holdfast(
         agents=[support_agent(chosen), triage_agent(chosen), restock_workflow(chosen)],

@@ -21,6 +21,7 @@ MessageId = NewType("MessageId", bytes)
 WorkerId = NewType("WorkerId", bytes)
 
 ID_BYTES = 16
+ID_TIME_BYTES = 6
 
 TENANT, PRINCIPAL, KEY, THREAD, RUN, MESSAGE, WORKER = "ten", "pri", "key", "thr", "run", "msg", "wrk"
 

@@ -61,8 +61,8 @@ def step_output(kind: str | None, payload: bytes | None) -> bytes | None:
     if kind != StepKind.MODEL or payload is None:
         return payload
     data = _object(_object(decode(payload)).get("data"))
-    shown = {"parts": response_parts(payload), "model": data.get("model_name"), "finish_reason": data.get("finish_reason")}
-    return encode(shown)
+    said = {"model": data.get("model_name"), "finish_reason": data.get("finish_reason")}
+    return encode({"parts": response_parts(payload), **said})
 
 
 def response_text(payload: bytes | None) -> str:

@@ -112,6 +112,7 @@ class Run:
     external_id: str | None
     rank: int
     ordinal: int | None
+    input_position: int | None
     start_after: int | None
     claimable_at: int | None
     wake_at: int | None

@@ -67,6 +67,8 @@ T = TypeVar("T")
 
 # What ends the run rather than the step: it is not a body's business to fail with these.
 _ENDS_THE_RUN = (LimitReached, JournalMismatch, UnscopedConcurrency)
+# What stops a run that is still ours: a tool that may have changed something gets its grace, and is recorded.
+GRACEFUL = (Cancelled, Released, LimitReached)
 
 
 @dataclass(slots=True)
@@ -110,9 +112,7 @@ class Try:
             "kind": kind,
             "text": text,
         }
-        self._shown.append(
-            Delta(self._context.run.id, Ephemeral.MESSAGE_DELTA.value, data, self._context.now_ms())
-        )
+        self._shown.append(Delta(self._context.run.id, Ephemeral.MESSAGE_DELTA.value, data, self._context.now_ms()))
         self._flush()
 
     def _flush(self) -> None:
@@ -153,6 +153,7 @@ class RunContext:
         self._next_position = claimed.next_position
         self._started = house.determinism.monotonic_ms()
         self._tool_calls = 0
+        self._steps = 0
         self._referred: set[bytes] = set()
         self._journal = Journal.of(claimed.entries)
         self._positions = claimed.positions
@@ -160,6 +161,7 @@ class RunContext:
         self._info = self._describe()
 
     def _count_recorded(self) -> None:
+        self._steps = self._journal.steps
         for entry in self._claimed.entries:
             if entry.usage is not None:
                 self.usage = self.usage + entry.usage
@@ -232,6 +234,7 @@ class RunContext:
         if self.closed is None:
             self.closed = signal
             self.activity.fail_all(self._again)
+            self.activity.stir()
 
     def _again(self) -> BaseException:
         """The closing signal once more: a fresh object, so that tracebacks do not pile up on one."""
@@ -255,9 +258,18 @@ class RunContext:
             if found is not None:
                 return self._recall(found)
             self._admit(action)
-            return await self._do(action, body, key, digested)
+            return await self._counted(self._do(action, body, key, digested))
         except _ENDS_THE_RUN as exc:  # also if the code catches it: what it did next would not be the run's any more
             self.close(exc)
+            raise
+
+    async def _counted(self, step: Awaitable[Recorded]) -> Recorded:
+        """A step counts from its admission, or parallel ones would pass a limit together; unless it is not recorded."""
+        self._steps += 1
+        try:
+            return await step
+        except BaseException:
+            self._steps -= 1
             raise
 
     def _recall(self, entry: Entry) -> Recorded:
@@ -275,8 +287,8 @@ class RunContext:
     def _admit(self, action: Action) -> None:
         """The run's limits, checked before anything new begins."""
         caps = self._limits
-        _under("steps", self._journal.steps, caps.steps_max)
-        if self._journal.steps >= limits.JOURNAL_STEPS_MAX:
+        _under("steps", self._steps, caps.steps_max)
+        if self._steps >= limits.JOURNAL_STEPS_MAX:
             raise LimitReached(
                 f"The journal holds {limits.JOURNAL_STEPS_MAX:,} steps; use ctx.restart for longer work.",
                 code="journal_full",
@@ -296,7 +308,7 @@ class RunContext:
         if self.listening():
             self._tell_started(action, key)
         outcome, tries, message = await self._tried(action, body, key, attempt)
-        if self.closed is not None and not (action.opens and isinstance(self.closed, (Cancelled, Released))):
+        if self.closed is not None and not (action.opens and isinstance(self.closed, GRACEFUL)):
             raise self._again()
         return await self._record(action, key, digested, attempt, tries, started_at, outcome, message)
 
@@ -326,13 +338,9 @@ class RunContext:
 
     def _tell_started(self, action: Action, key: str) -> None:
         data: dict[str, object] = {"key": key, "kind": action.kind.value, "name": action.name}
-        self.house.hub.delta(
-            self.run.thread_id, Delta(self.run.id, Ephemeral.STEP_STARTED.value, data, self.now_ms())
-        )
+        self.house.hub.delta(self.run.thread_id, Delta(self.run.id, Ephemeral.STEP_STARTED.value, data, self.now_ms()))
 
-    async def _tried(
-        self, action: Action, body: Body, key: str, attempt: int
-    ) -> tuple[Outcome, int, MessageId | None]:
+    async def _tried(self, action: Action, body: Body, key: str, attempt: int) -> tuple[Outcome, int, MessageId | None]:
         """Run the body until it succeeds or its tries are used up. Signals and what ends the run pass through."""
         flight = InFlight(key, asyncio.current_task(), action.opens)
         self.in_flight[key] = flight
@@ -431,7 +439,6 @@ class RunContext:
         )
         if outcome.usage is not None:
             self.usage = self.usage + outcome.usage
-        self._journal.steps += 1
         appended = self.recording.behind([entry])
         if entry.blobs:
             appended.add_done_callback(partial(self._stored, entry.blobs))
@@ -514,13 +521,15 @@ class RunContext:
         self.activity.forked(len(parts))
         tasks = [asyncio.create_task(branch(name, make), name=name) for name, make in parts]
         self.tasks.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self.tasks.discard)
         try:
             await asyncio.wait(tasks)
-        finally:
+        except asyncio.CancelledError:
             for task in tasks:
-                if not task.done():
-                    task.cancel()
-            self.tasks.difference_update(tasks)
+                task.cancel()
+            self._demand_open()
+            raise
         self._demand_open()
         return [task.result() for task in tasks]
 
@@ -644,7 +653,11 @@ class RunContext:
         parent = run_verbs.Parent(self.run.id, self.run.root_id, key, attempt, self.run.depth + 1)
         principal = run_verbs.acting_for(self.run)
         ask = run_verbs.StartRun(agent=child.id, input=decode(input), parent=parent)
-        view = (await self._patiently(lambda: run_verbs.start(self.house, principal, ask))).view
+        try:
+            view = (await self._patiently(lambda: run_verbs.start(self.house, principal, ask))).view
+        except Cancelled as signal:  # the run was asked to stop, and has not heard of it yet
+            self.close(signal)
+            raise self._again() from None
         while not view.run.status.ended or view.run.successor_id is not None:
             following = view.run.successor_id or view.run.id
             if not view.run.status.ended:
@@ -785,4 +798,3 @@ def _never_awaited(parts: Sequence[Awaitable[Any]]) -> None:
 
 async def _awaited(part: Awaitable[T]) -> T:
     return await part
-

@@ -16,7 +16,7 @@ from typing import Any, cast
 from holdfast.agents.base import Agent, Output
 from holdfast.domain import ids, limits
 from holdfast.domain.agents import AgentKind
-from holdfast.domain.encoding import encode
+from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import (
     Cancelled,
     HoldfastError,
@@ -36,7 +36,7 @@ from holdfast.domain.runs import NO_USAGE, RunFailure, RunStatus
 from holdfast.domain.threads import Role
 from holdfast.runtime import scopes
 from holdfast.runtime.blocking import Blocking
-from holdfast.runtime.context import RunContext, failure_of
+from holdfast.runtime.context import GRACEFUL, RunContext, failure_of
 from holdfast.runtime.recording import ReadBack, Recording
 from holdfast.runtime.slots import Slots
 from holdfast.runtime.waits import Activity, Wait
@@ -48,6 +48,8 @@ from holdfast.store.runs import End
 from holdfast.store.writer import JournalWriter
 
 log = logging.getLogger("holdfast.executor")
+
+CLEAN_UP_MS = 1_000
 
 
 class Executor:
@@ -75,6 +77,7 @@ class Executor:
         self._timers: list[asyncio.TimerHandle] = []
         self._context: RunContext | None = None
         self._holds_slot = True
+        self._taking: asyncio.Task[None] | None = None
         self.stuck = False
 
     @property
@@ -112,14 +115,14 @@ class Executor:
     # -- the pipeline -------------------------------------------------------------------------------------------
 
     async def execute(self) -> None:
-        self.house.hub.on_bell(self.claimed.run.id, self.ring)
         try:
             while await self._once():
                 pass
         finally:
             for timer in self._timers:
                 timer.cancel()
-            self.house.hub.on_bell(self.claimed.run.id, None)
+            if self._taking is not None:
+                self._taking.cancel()
             self._give_slot()
 
     async def _once(self) -> bool:
@@ -130,15 +133,16 @@ class Executor:
             await self._conclude_failed(recording, agent)
             return False
         activity = Activity(self._notice.set)
-        self._context = RunContext(
-            self.house, self.claimed, recording, activity, self._blocking, self._deps, agent
-        )
+        self._context = RunContext(self.house, self.claimed, recording, activity, self._blocking, self._deps, agent)
         self._set_timers(self._context)
+        self.house.hub.on_bell(self.claimed.run.id, self.ring)
         main = asyncio.create_task(self._main(agent), name=ids.text(ids.RUN, self.claimed.run.id))
         main.add_done_callback(lambda _: self._notice.set())
         try:
             await self._drive(main)
         finally:
+            # While a parked run's code unwinds, this very process may claim the run again: the bell is its then.
+            self.house.hub.on_bell(self.claimed.run.id, None)
             await self._unwind(main)
         return await self._conclude(agent, recording, main)
 
@@ -149,16 +153,19 @@ class Executor:
             agent = self.house.agent(run.agent)
         except NotFound:
             return RunError(f"The agent {run.agent!r} is not in this process any more.", code="agent_not_found")
-        before = next(
-            (e for e in self.claimed.entries if e.type is EntryType.RUN_VERSION_CHANGED), None
-        ) or next((e for _, e in self.claimed.appended if e.type is EntryType.RUN_VERSION_CHANGED), None)
-        if before is not None and agent.on_version_change == "fail":
+        if agent.on_version_change == "fail" and self._first_version(agent) != agent.version:
             return RunError(
                 f"The definition of {run.agent!r} changed while this run was under way, and the agent says "
                 'on_version_change="fail".',
                 code="version_changed",
             )
         return agent
+
+    def _first_version(self, agent: Agent) -> str:
+        """The version that the run began with: what the first change of it changed."""
+        entries = [*self.claimed.entries, *(entry for _, entry in self.claimed.appended)]
+        changed = next((e for e in entries if e.type is EntryType.RUN_VERSION_CHANGED), None)
+        return agent.version if changed is None else str(decode(changed.payload)["from"])
 
     async def _main(self, agent: Agent) -> Output:
         scopes.enter("", self.context)
@@ -194,10 +201,11 @@ class Executor:
                 return
             if context.activity.is_quiet:
                 await self._stand(context)
-            else:
-                self._notice.clear()
-                if not (main.done() or self._rung or self._stop is not None or context.activity.is_quiet):
-                    await self._notice.wait()
+            elif due := self._due(context):  # other branches move: so may those whose time has come
+                for wait in due:
+                    context.activity.resolve(wait)
+            elif not main.done():
+                await self._noticed(self._next_due_ms(context))
 
     async def _look(self) -> None:
         """The bell rang: read why."""
@@ -212,31 +220,44 @@ class Executor:
             return
         if stop:
             self._halt(Cancelled())
-        for child_id in ended:
-            await self._resume(context, children[child_id])
+        elif ended and self._may_move():
+            for child_id in ended:
+                context.activity.resolve(children[child_id])
 
     async def _stand(self, context: RunContext) -> None:
         """Nothing can move. Short waits stay in memory, without a slot; longer ones park."""
         due = self._due(context)
-        if due:
+        if due and self._may_move():
             for wait in due:
-                await self._resume(context, wait)
+                context.activity.resolve(wait)
+            return
+        if self._taking is not None:
+            await self._noticed(None)
             return
         self._give_slot()
         patience_ms = self._patience_ms(context)
         if patience_ms > 0:
-            self._notice.clear()
-            if self._rung or self._stop is not None:
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience_ms / 1000):
-                    await self._notice.wait()
+            await self._noticed(patience_ms)
+        else:
+            await self._park(context)
+
+    async def _noticed(self, within_ms: float | None) -> None:
+        """Until there is something to hear of, at most so long."""
+        self._notice.clear()
+        if self._rung or self._stop is not None:
             return
-        await self._park(context)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if within_ms is None else within_ms / 1000):
+                await self._notice.wait()
 
     def _due(self, context: RunContext) -> list[Wait]:
         now = self.house.determinism.now_ms()
         return [w for w in context.activity.waits.values() if w.due_at is not None and w.due_at <= now]
+
+    def _next_due_ms(self, context: RunContext) -> float | None:
+        now = self.house.determinism.now_ms()
+        times = [w.due_at - now for w in context.activity.waits.values() if w.due_at is not None]
+        return max(1.0, float(min(times))) if times else None
 
     def _patience_ms(self, context: RunContext) -> float:
         """How long to keep the coroutine: until the next timer if that is near, or while a child is young."""
@@ -252,11 +273,18 @@ class Executor:
         ]
         return max([0.0, *young])
 
-    async def _resume(self, context: RunContext, wait: Wait) -> None:
-        if not self._holds_slot:
-            await self._slots.take()
+    def _may_move(self) -> bool:
+        """Whether this run has a slot. If not it asks for one and looks again when it has it; till then it can hear."""
+        if not self._holds_slot and self._slots.try_take():
             self._holds_slot = True
-        context.activity.resolve(wait)
+        if not self._holds_slot and self._taking is None:
+            self._taking = asyncio.create_task(self._take_slot())
+        return self._holds_slot
+
+    async def _take_slot(self) -> None:
+        await self._slots.take()
+        self._holds_slot, self._taking = True, None
+        self.ring()
 
     def _give_slot(self) -> None:
         if self._holds_slot:
@@ -297,7 +325,7 @@ class Executor:
             return
         if context.closed is None:
             context.close(LeaseLost())  # this executor itself was cancelled: the process goes down
-        gentle = isinstance(context.closed, (Cancelled, Released))
+        gentle = isinstance(context.closed, GRACEFUL)
         for flight in list(context.in_flight.values()):
             if not (gentle and flight.changes) and flight.task is not None:
                 flight.task.cancel()
@@ -354,17 +382,30 @@ class Executor:
 
     async def _read_back(self) -> bool:
         """A commit's fate is unknown: wait until the database answers, then go on from what the journal holds."""
-        self._stop = None
+        if isinstance(self._stop, ReadBack):  # whatever else was said still holds
+            self._stop = None
+        self._rung = True  # nobody heard the bell meanwhile
         while True:
             try:
                 again = await claiming.still_ours(self.house, self.claimed)
             except Unavailable:
                 await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
                 continue
+            self._tell_of_unheard()
             if again is None:
                 return False
             self.claimed = again
             return True
+
+    def _tell_of_unheard(self) -> None:
+        """What was committed without our hearing of it was not published: whoever follows the run, waits for its end
+        or stands behind it has to look."""
+        run, hub = self.claimed.run, self.house.hub
+        hub.look(run.id)
+        hub.look(run.thread_id)
+        hub.work(run.agent)
+        if run.parent_id is not None:
+            hub.bell(run.parent_id)
 
     async def _conclude_ended(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> None:
         if main.cancelled():
@@ -416,7 +457,11 @@ class Executor:
         self._after(appended, RunStatus.CANCELLED)
 
     async def _cancel_reason(self) -> str | None:
-        return await claiming.cancel_reason(self.house, self.claimed.run)
+        while True:
+            try:
+                return await claiming.cancel_reason(self.house, self.claimed.run)
+            except Unavailable:
+                await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
 
     async def _conclude_restarted(self, recording: Recording) -> None:
         run, now = self.claimed.run, self.house.determinism.now_ms()
@@ -429,6 +474,7 @@ class Executor:
             acting_agent=run.agent,
             external_id=None,
             ordinal=None,
+            input_position=None,
             start_after=None,
             claimable_at=None,
             usage=NO_USAGE,
@@ -503,9 +549,10 @@ async def _within(ms: int, work: Any) -> None:
 
 
 async def _ended(main: asyncio.Task[Any], context: RunContext) -> None:
-    """Cancel what is left, again and again: code may catch a cancellation and go on to its next await."""
-    while not main.done():
-        for task in (main, *context.tasks):
+    """Cancel what is left; after a time for clean-up again and again: code may catch a cancellation and go on."""
+    patience_s = CLEAN_UP_MS / 1000
+    while left := [task for task in (main, *context.tasks) if not task.done()]:
+        for task in left:
             task.cancel()
-        await asyncio.wait([main], timeout=0.1)
-
+        await asyncio.wait(left, timeout=patience_s)
+        patience_s = 0.1

@@ -47,7 +47,7 @@ class Recording:
 
     async def barrier(self) -> None:
         """Wait until everything recorded so far is durable."""
-        if self._last is not None and not self._last.done():
+        if self._last is not None:  # even one that is done: its refusal may not have been heard of yet
             await self._settled(self._last)
         if self.failure is not None:
             raise self.failure
@@ -59,6 +59,8 @@ class Recording:
     def _append(
         self, entries: Sequence[NewEntry], change: Park | Release | Finish | None, usage: Usage | None
     ) -> asyncio.Future[Appended]:
+        if self._last is not None and self._last.done():
+            self._learn(self._last)  # its callback may not have run yet, and nothing may be written behind a hole
         if self.failure is not None:
             raise self.failure
         run = self._claimed.run
@@ -94,6 +96,9 @@ class Recording:
 
     def _check(self, future: asyncio.Future[Appended]) -> None:
         self.outstanding -= 1
+        self._learn(future)
+
+    def _learn(self, future: asyncio.Future[Appended]) -> None:
         if future.cancelled() or self.failure is not None:
             return
         exc = future.exception()

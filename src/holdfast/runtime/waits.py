@@ -50,6 +50,7 @@ class Activity:
         """Stand still until the wait is resolved, or failed with a signal."""
         self.waits[wait.key] = wait
         self._stopped()
+        self.stir()  # its time may come while other tasks still move
         try:
             await wait.future
         finally:

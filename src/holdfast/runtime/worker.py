@@ -112,16 +112,17 @@ class Worker:
             log.warning("cannot claim: %s", exc.message)
             await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
         finally:
-            for _ in range(taken - len(claimed)):
-                self.slots.give()
-        self._ring_is_ours(taken - len(claimed))
+            self._give_back(taken - len(claimed))
         for one in claimed:
             self._start(one)
         return len(claimed)
 
-    def _ring_is_ours(self, given_back: int) -> None:
-        """Giving back unused slots rings our own bell; that is no reason to look again at once."""
-        if given_back and not self._behind:
+    def _give_back(self, slots: int) -> None:
+        """Giving back unused slots rings our own bell: no reason to look again, unless somebody else rang it too."""
+        rung = self._ring.is_set()
+        for _ in range(slots):
+            self.slots.give()
+        if not rung and not self._behind:
             self._ring.clear()
 
     def _start(self, claimed: Claimed) -> None:

@@ -38,7 +38,7 @@ async def stop(
     while len(below) > len(tree):
         tree = below
         locked = await _locked(tx, tenant_id, tree, parent)
-        # A child starts under its parent's lock: once that is held, one that slipped in before is seen, and no more come.
+        # A child starts under its parent's lock: with that held, one that slipped in is seen, and no more come.
         below = [(run_id, thread_id), *await runs.descendants_alive(tx, tenant_id, run_id)]
     stopped = Stopped()
     for id, _ in tree:

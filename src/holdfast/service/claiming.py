@@ -39,9 +39,7 @@ async def claim(
         found = await runs.claimable(tx, names, limit=limit, lapses_alone=alone_from, pins=pins)
         if not found:
             patience = 0 if alone else limits.SUSPECT_PATIENCE_MS
-            found = await runs.suspects(
-                tx, names, limit=1, lapses_alone=alone_from, waiting_ms=patience, pins=pins
-            )
+            found = await runs.suspects(tx, names, limit=1, lapses_alone=alone_from, waiting_ms=patience, pins=pins)
         return await claims.claim(tx, worker, found, versions, house.lease_ms) if found else []
 
     claimed = await house.database.write(None, body)

@@ -372,7 +372,7 @@ async def _stored_events(
     found = await entries.after(tx, tenant_id, run_id, after, limits.STREAM_REPLAY_ROWS)
     if not found:
         return []
-    ids = await messages.ids_of_run(tx, tenant_id, run_id, found[0].pos, found[-1].pos)
+    ids = await messages.ids_of_run(tx, tenant_id, thread_id, run_id, found[0].pos, found[-1].pos)
     events: list[Event] = []
     for entry in found:
         role = ids.get(entry.pos)

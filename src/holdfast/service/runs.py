@@ -11,7 +11,7 @@ from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, PrincipalKind, Scope
 from holdfast.domain.encoding import decode, encode, storable_text
 from holdfast.domain.errors import Cancelled, Conflict, Invalid, NotFound
-from holdfast.domain.ids import RUN, RunId, TenantId, ThreadId, derived, text
+from holdfast.domain.ids import ID_TIME_BYTES, RUN, RunId, TenantId, ThreadId, derived, text
 from holdfast.domain.journal import TERMINAL, Entry, EntryType, NewEntry, StepStatus
 from holdfast.domain.messages import response_text
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
@@ -149,10 +149,13 @@ def acting_for(run: Run) -> Principal:
 
 
 def _run_id(house: House, tenant_id: TenantId, ask: StartRun) -> RunId:
-    """A child's id follows from its parent's step, so that starting it twice starts it once."""
-    if ask.parent is None:
+    """A child's id follows from its parent's step, so that starting it twice starts it once. It begins with the time
+    in its parent's id: in lists it stands beside it."""
+    parent = ask.parent
+    if parent is None:
         return RunId(house.determinism.new_id())
-    return RunId(derived("child", tenant_id, ask.parent.run_id, ask.parent.key, str(ask.parent.attempt)))
+    own = derived("child", tenant_id, parent.run_id, parent.key, str(parent.attempt))
+    return RunId(parent.run_id[:ID_TIME_BYTES] + own[ID_TIME_BYTES:])
 
 
 def _check(ask: StartRun) -> None:
@@ -252,6 +255,7 @@ def _new_run(
         external_id=ask.external_id,
         rank=threads.RANK_STEP,
         ordinal=None,
+        input_position=None,
         start_after=ask.start_after,
         claimable_at=None,
         wake_at=None,
@@ -297,14 +301,19 @@ async def _insert_first(tx: Tx, draft: _Draft, seat: Seat | None) -> None:
         await _insert_rows(tx, draft, [])
         return
     ordinal = await threads.next_ordinal(tx, run.tenant_id, run.thread_id)
+    last = 0 if draft.thread_new else await messages.last_position(tx, run.tenant_id, run.thread_id)
     draft.run = replace(
-        run, status=RunStatus.RUNNING, started_at=tx.now_ms, ordinal=ordinal, agent_version=seat.version
+        run,
+        status=RunStatus.RUNNING,
+        started_at=tx.now_ms,
+        ordinal=ordinal,
+        input_position=last + 1,
+        agent_version=seat.version,
     )
     started = NewEntry(
         type=EntryType.RUN_STARTED, at=tx.now_ms, payload=encode({"worker": text("wrk", seat.worker_id)})
     )
     await _insert_rows(tx, draft, [started], seat)
-    last = 0 if draft.thread_new else await messages.last_position(tx, run.tenant_id, run.thread_id)
     await messages.add(tx, [claims.input_message(draft.run, last + 1)])
     draft.claimed = Claimed(
         run=draft.run,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, select, text
 
 from holdfast.domain import limits
-from holdfast.domain.ids import RunId, TenantId
+from holdfast.domain.ids import TenantId, ThreadId
 from holdfast.domain.journal import NewBlob
 from holdfast.store import schema
 from holdfast.store.base import Tx
@@ -18,7 +18,7 @@ _PUT = text(
     " ON CONFLICT (tenant_id, hash) DO UPDATE SET touched_at = excluded.touched_at"
 )
 _REFER = text(
-    "INSERT INTO blob_refs (tenant_id, hash, run_id) VALUES (:tenant_id, :hash, :run_id) ON CONFLICT DO NOTHING"
+    "INSERT INTO blob_refs (tenant_id, hash, thread_id) VALUES (:tenant_id, :hash, :thread_id) ON CONFLICT DO NOTHING"
 )
 _GET = select(schema.blobs.c.data).where(
     schema.blobs.c.tenant_id == bindparam("b_tenant_id"), schema.blobs.c.hash == bindparam("b_hash")
@@ -29,15 +29,15 @@ _COLLECT = text(
 )
 
 
-async def put(tx: Tx, refs: Iterable[tuple[TenantId, RunId, NewBlob]]) -> None:
-    """Store blobs and record which run refers to them. In hash order, so that two writers cannot deadlock."""
+async def put(tx: Tx, refs: Iterable[tuple[TenantId, ThreadId, NewBlob]]) -> None:
+    """Store blobs and record which thread refers to them. In hash order, so that two writers cannot deadlock."""
     ordered = sorted(refs, key=lambda r: (r[0], r[2].hash))
     if ordered:
         new = {(t, b.hash): b.data for t, _, b in ordered if b.data is not None}
         if new:
             rows = [{"tenant_id": t, "hash": h, "data": data, "now": tx.now_ms} for (t, h), data in new.items()]
             await tx.execute_many(_PUT, rows)
-        await tx.execute_many(_REFER, [{"tenant_id": t, "hash": b.hash, "run_id": r} for t, r, b in ordered])
+        await tx.execute_many(_REFER, [{"tenant_id": t, "hash": b.hash, "thread_id": r} for t, r, b in ordered])
 
 
 async def get(tx: Tx, tenant_id: TenantId, hash: bytes) -> bytes | None:

@@ -72,11 +72,12 @@ async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, le
     before = await load(tx, run.tenant_id, run.id)
     new = _claim_entries(tx, worker, run, before, version, head)
     epoch, pos, _ = await heads.take(tx, head, worker, lease_ms, entries=len(new))
-    started = await runs.start(tx, run, version, ordinal)
+    place = await messages.last_position(tx, run.tenant_id, run.thread_id) + 1 if first else None
+    started = await runs.start(tx, run, version, ordinal, place)
     assert started is not None, "the head was locked and the run claimable"
+    assert started.input_position is not None, "a started run has its input among the messages"
     if first:
-        last = await messages.last_position(tx, run.tenant_id, run.thread_id)
-        await messages.add(tx, [input_message(run, last + 1)])
+        await messages.add(tx, [input_message(run, started.input_position)])
     first_pos = pos - len(new)
     await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=first_pos, seq=head.seq, new=new)
     positions = await messages.positions_of_run(tx, run.tenant_id, run.thread_id, run.id)
@@ -85,7 +86,7 @@ async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, le
         epoch=epoch,
         input=before[0].payload or b"null",
         entries=tuple(before),
-        input_position=positions[1],
+        input_position=started.input_position,
         next_position=max(positions.values()) + 1,
         lapses=head.lapses,
         positions=positions,

@@ -46,7 +46,7 @@ class Batch:
     def __init__(self) -> None:
         self._entries: list[Row] = []
         self._messages: list[Row] = []
-        self._blobs: list[tuple[TenantId, RunId, NewBlob]] = []
+        self._blobs: list[tuple[TenantId, ThreadId, NewBlob]] = []
 
     def add(
         self,
@@ -67,9 +67,9 @@ class Batch:
             if entry.message is not None:
                 self._messages.append(messages.row(tenant_id, thread_id, run_id, pos, entry.message))
             if entry.payload is not None and len(entry.payload) > PAYLOAD_INLINE_BYTES_MAX:
-                self._blobs.append((tenant_id, run_id, _blob_of(entry.payload)))
+                self._blobs.append((tenant_id, thread_id, _blob_of(entry.payload)))
             for blob in entry.blobs:
-                self._blobs.append((tenant_id, run_id, blob))
+                self._blobs.append((tenant_id, thread_id, blob))
 
     async def write(self, tx: Tx) -> None:
         if self._blobs:

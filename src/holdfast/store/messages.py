@@ -76,9 +76,6 @@ _NTH_USER = (
     .limit(1)
     .offset(bindparam("b_skip"))
 )
-_BY_ID = (
-    select(*_COLUMNS).select_from(_FROM).where(_m.tenant_id == bindparam("b_tenant_id"), _m.id == bindparam("b_id"))
-)
 
 
 async def page(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
@@ -112,12 +109,22 @@ async def turn_start(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: i
     return found[0] if found else None
 
 
-async def by_id(tx: Tx, tenant_id: TenantId, message_id: MessageId) -> Message | None:
-    found = await tx.first(_BY_ID, {"b_tenant_id": tenant_id, "b_id": message_id})
-    return None if found is None else _message(found)
-
-
-_HIDE = update(schema.messages).where(*_THREAD, _m.run_id == bindparam("b_run_id")).values(void=1)
+# A run holds its thread, so its messages stand together from its input on, and are at most as many as its entries: that
+# bounds the range on the thread's own key, without an index by run.
+_r = schema.runs.c
+_h = schema.run_heads.c
+_RUN = select(_r.input_position).where(_r.tenant_id == bindparam("b_tenant_id"), _r.id == bindparam("b_run_id"))
+_ENTRIES = select(_h.pos).where(_h.tenant_id == bindparam("b_tenant_id"), _h.run_id == bindparam("b_run_id"))
+_FIRST = _RUN.scalar_subquery()
+_OF_RUN = (
+    *_THREAD,
+    _m.position >= _FIRST,
+    _m.position <= _FIRST + _ENTRIES.scalar_subquery(),
+    _m.run_id == bindparam("b_run_id"),
+)
+_HIDE = update(schema.messages).where(*_OF_RUN).values(void=1)
+_PLACES = select(_m.pos, _m.position).where(*_OF_RUN)
+_IDS = select(_m.pos, _m.id, _m.role).where(*_OF_RUN, _m.pos >= bindparam("b_from"), _m.pos <= bindparam("b_to"))
 
 
 async def hide_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> None:
@@ -125,26 +132,15 @@ async def hide_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: Run
     await tx.execute(_HIDE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
 
 
-_OF_RUN = select(_m.pos, _m.position).where(*_THREAD, _m.run_id == bindparam("b_run_id"))
-
-
 async def positions_of_run(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId) -> dict[int, int]:
-    """Where the run's entries stand among the thread's messages: `pos` → `position`. Index ix_messages_run."""
-    rows = await tx.all(_OF_RUN, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
+    """Where the run's entries stand among the thread's messages: `pos` → `position`."""
+    rows = await tx.all(_PLACES, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id})
     return {row[0]: row[1] for row in rows}
 
 
-_IDS = select(_m.pos, _m.id, _m.role).where(
-    _m.tenant_id == bindparam("b_tenant_id"),
-    _m.run_id == bindparam("b_run_id"),
-    _m.pos >= bindparam("b_first"),
-    _m.pos <= bindparam("b_last"),
-)
-
-
 async def ids_of_run(
-    tx: Tx, tenant_id: TenantId, run_id: RunId, first: int, last: int
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId, first: int, last: int
 ) -> dict[int, tuple[MessageId, Role]]:
-    """Which of a run's entries from `pos` first to last are messages. Index ix_messages_run."""
-    rows = await tx.all(_IDS, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_first": first, "b_last": last})
-    return {row[0]: (row[1], Role(row[2])) for row in rows}
+    """Which of a run's entries from `pos` first to last are messages."""
+    where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id, "b_from": first, "b_to": last}
+    return {row[0]: (row[1], Role(row[2])) for row in await tx.all(_IDS, where)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, tuple_, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import Phase
@@ -27,13 +27,13 @@ _COLUMNS = tuple(schema.runs.c)
 def _run(row: Row) -> Run:
     (
         tenant_id, id, thread_id, status, agent, acting_agent, agent_version, initiator, root_id, parent_id, parent_key,
-        depth, external_id, rank, ordinal, start_after, claimable_at, wake_at, on_busy_applied, rollback, limits,
-        deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos, requests,
+        depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at, on_busy_applied,
+        rollback, limits, deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos, requests,
         input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at, successor_id,
     ) = row[: len(_COLUMNS)]  # fmt: skip
     return Run(
         tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
-        parent_key, depth, external_id, rank, ordinal, start_after, claimable_at, wake_at,
+        parent_key, depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at,
         OnBusy(on_busy_applied) if on_busy_applied else None, bool(rollback), limits, deadline, metadata, tags,
         waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         Usage(requests, input_tokens, output_tokens, cost_micros, bool(priced)),
@@ -51,7 +51,7 @@ async def add(tx: Tx, run: Run, tags: Sequence[str] = ()) -> None:
     row = (
         run.tenant_id, run.id, run.thread_id, run.status.value, run.agent, run.acting_agent, run.agent_version,
         run.initiator, run.root_id, run.parent_id, run.parent_key, run.depth, run.external_id, run.rank, run.ordinal,
-        run.start_after, run.claimable_at, run.wake_at, run.on_busy_applied.value if run.on_busy_applied else None,
+        run.input_position, run.start_after, run.claimable_at, run.wake_at, run.on_busy_applied.value if run.on_busy_applied else None,
         int(run.rollback), run.limits, run.deadline, run.metadata, run.tags, run.waiting_on, run.cancel_requested_at,
         run.cancel_reason, run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros,
         int(u.priced), run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id,
@@ -80,14 +80,16 @@ _START = (
         waiting_on=None,
         started_at=func.coalesce(_r.started_at, bindparam("b_now")),
         ordinal=func.coalesce(_r.ordinal, bindparam("b_ordinal")),
+        input_position=func.coalesce(_r.input_position, bindparam("b_input_position")),
         agent_version=bindparam("b_version"),
     )
     .returning(*_COLUMNS)
 )
 
 
-async def start(tx: Tx, run: Run, version: str, ordinal: int | None) -> Run | None:
-    """queued → running. None if it is no longer claimable."""
+async def start(tx: Tx, run: Run, version: str, ordinal: int | None, input_position: int | None = None) -> Run | None:
+    """queued → running. None if it is no longer claimable. A first start gives the run its ordinal, and its input its
+    position among the thread's messages."""
     row = await tx.first(
         _START,
         {
@@ -95,6 +97,7 @@ async def start(tx: Tx, run: Run, version: str, ordinal: int | None) -> Run | No
             "b_id": run.id,
             "b_now": tx.now_ms,
             "b_ordinal": ordinal,
+            "b_input_position": input_position,
             "b_version": version,
         },
     )
@@ -510,7 +513,7 @@ def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
     if f.created_before is not None:
         where.append(_r.created_at < f.created_before)
     if f.before is not None:
-        where.append(_r.id < f.before)
+        where.append(_r.id < f.before if f.parent_id is None else _older_than(tenant_id, f.before))
     if f.tag is not None:
         t = schema.run_tags.c
         where.append(_r.id.in_(select(t.run_id).where(t.tenant_id == tenant_id, t.tag == f.tag)))
@@ -519,15 +522,24 @@ def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
     return where
 
 
+_NEWEST = (_r.id.desc(),)
+_NEWEST_CHILD = (_r.created_at.desc(), _r.id.desc())  # their ids follow from their parent's, not from the time
+
+
+def _older_than(tenant_id: TenantId, run_id: bytes) -> Any:
+    its = schema.runs.alias("its")
+    created_at = select(its.c.created_at).where(its.c.tenant_id == tenant_id, its.c.id == run_id).scalar_subquery()
+    return or_(_r.created_at < created_at, and_(_r.created_at == created_at, _r.id < run_id))
+
+
 async def page(tx: Tx, tenant_id: TenantId, wanted: RunFilter) -> list[StoredView]:
     """A page of runs, newest first. The ids are found first, so that payloads are read for one page only."""
-    ids = select(_r.id).where(*_wanted(tenant_id, wanted)).order_by(_r.id.desc()).limit(wanted.limit)
+    order = _NEWEST if wanted.parent_id is None else _NEWEST_CHILD
+    ids = select(_r.id).where(*_wanted(tenant_id, wanted)).order_by(*order).limit(wanted.limit)
     found = [row[0] for row in await tx.all(ids)]
     if not found:
         return []
-    query = (
-        select(*_VIEWED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(_r.id.desc())
-    )
+    query = select(*_VIEWED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(*order)
     return [_view(row) for row in await tx.all(query)]
 
 

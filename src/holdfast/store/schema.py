@@ -23,7 +23,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.types import TypeEngine
@@ -150,6 +149,7 @@ runs = Table(
     _col("external_id", Text, null=True),
     _col("rank", BigInteger),
     _col("ordinal", BigInteger, null=True),
+    _col("input_position", BigInteger, null=True),
     _col("start_after", BigInteger, null=True),
     _col("claimable_at", BigInteger, null=True),
     _col("wake_at", BigInteger, null=True),
@@ -238,6 +238,7 @@ run_tags = Table(
     _id("tenant_id", key=True),
     _col("tag", Text, key=True),
     _id("run_id", key=True),
+    sqlite_with_rowid=False,
 )
 
 # Narrow and hot. No index on lease_until: on PostgreSQL that keeps its updates in place (HOT).
@@ -261,6 +262,7 @@ run_heads = Table(
         postgresql_where=text("owner IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": 70},
+    sqlite_with_rowid=False,
 )
 
 entries = Table(
@@ -293,7 +295,18 @@ entries = Table(
     _col("price_version", Text, null=True),
     _col("started_at", BigInteger, null=True),
     _col("ended_at", BigInteger, null=True),
-    UniqueConstraint("tenant_id", "run_id", "key", "phase", "attempt"),
+    # Repeating an append is harmless. Entries of the run's life have no key and stay out of the index.
+    Index(
+        "ux_entries_key",
+        "tenant_id",
+        "run_id",
+        "key",
+        "phase",
+        "attempt",
+        unique=True,
+        sqlite_where=text("key IS NOT NULL"),
+        postgresql_where=text("key IS NOT NULL"),
+    ),
 )
 
 messages = Table(
@@ -307,8 +320,7 @@ messages = Table(
     _col("pos", BigInteger),
     _col("role", Text),
     _col("void", SmallInteger),
-    Index("ux_messages_id", "tenant_id", "id", unique=True),
-    Index("ix_messages_run", "tenant_id", "run_id"),
+    sqlite_with_rowid=False,
 )
 
 blobs = Table(
@@ -325,8 +337,9 @@ blob_refs = Table(
     metadata,
     _id("tenant_id", key=True),
     _col("hash", LargeBinary, key=True),
-    _id("run_id", key=True),
-    Index("ix_blob_refs_run", "tenant_id", "run_id"),
+    _id("thread_id", key=True),
+    Index("ix_blob_refs_thread", "tenant_id", "thread_id"),
+    sqlite_with_rowid=False,
 )
 
 idempotency_keys = Table(

@@ -284,7 +284,8 @@ async def insert_run(
         "status": RunStatus.QUEUED, "agent": "a", "acting_agent": "a", "agent_version": "v1", "initiator": LOCAL_ADMIN,
         "root_id": parent.root_id if parent else run_id, "parent_id": parent.id if parent else None,
         "parent_key": "child#1" if parent else None, "depth": parent.depth + 1 if parent else 0, "external_id": None,
-        "ordinal": None, "start_after": start_after, "wake_at": None, "on_busy_applied": None, "rollback": False,
+        "ordinal": None, "input_position": None, "start_after": start_after, "wake_at": None, "rollback": False,
+        "on_busy_applied": None,
         "claimable_at": max(tx.now_ms, start_after or 0) if holder is None else None, "limits": None, "deadline": None,
         "metadata": None, "tags": encode(list(tags)) if tags else None, "waiting_on": None,
         "cancel_requested_at": None, "cancel_reason": None, "error": None, "output_pos": None, "usage": NO_USAGE,
@@ -1542,9 +1543,7 @@ async def messages_have_dense_positions_and_are_paged_both_ways(store: Store) ->
     part = await store.read(lambda tx: messages.between(tx, TENANT, thread_id, 2, 4))
     assert [m.position for m in part] == [2, 3, 4]
     assert await store.read(lambda tx: messages.last_position(tx, TENANT, thread_id)) == 9
-    one = await store.read(lambda tx: messages.by_id(tx, TENANT, forward[4].id))
-    assert one is not None
-    assert one == forward[4]
+    one = forward[4]
     assert (one.seq, one.kind, one.status) == (1, "code", "succeeded")
 
 
@@ -1582,7 +1581,6 @@ async def a_resumed_run_goes_on_where_its_messages_end(store: Store) -> None:
     again = await store.claim_one()
     assert (again.input_position, again.next_position) == (4, 6)
     await refused(store.append(again, step("m#2", message=replace(say, id=MessageId(store.new_id())))))
-    await refused(store.append(again, step("m#2", message=replace(say, position=6))))
 
 
 # -- lists and views ----------------------------------------------------------------------------------------------
@@ -1898,7 +1896,6 @@ async def _everything_about(
         "messages.backwards": lambda tx: messages.backwards(tx, tenant, thread_id, 99, 99),
         "messages.between": lambda tx: messages.between(tx, tenant, thread_id, 0, 99),
         "messages.turn_start": lambda tx: messages.turn_start(tx, tenant, thread_id, 99, 1),
-        "messages.by_id": lambda tx: messages.by_id(tx, tenant, said_id),
         "messages.positions_of_run": lambda tx: messages.positions_of_run(tx, tenant, thread_id, run_id),
         "messages.last_position": lambda tx: messages.last_position(tx, tenant, thread_id),
         "blobs.get": lambda tx: blobs.get(tx, tenant, b"b" * 32),

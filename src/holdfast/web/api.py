@@ -62,7 +62,7 @@ def build(
         auth=auth,
         determinism=house.determinism,
         body_bytes_max=body_bytes_max,
-        public={route.path for route in routes_of(app) if scope_of(route) is Scope.PUBLIC},
+        public={route.path for route in routes_of(app) if Scope.PUBLIC in scopes_of(route)},
     )
     app.add_exception_handler(HoldfastError, problems.holdfast_error)
     app.add_exception_handler(RequestValidationError, problems.validation_error)
@@ -75,9 +75,9 @@ def routes_of(app: FastAPI) -> list[APIRoute]:
     return [route for route in app.routes if isinstance(route, APIRoute)]
 
 
-def scope_of(route: APIRoute) -> Scope | None:
-    """The scope that a route declares; None for one that declares none, which a test refuses."""
+def scopes_of(route: APIRoute) -> tuple[Scope, ...]:
+    """The scopes that a route declares; a test refuses one that declares none."""
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, (Needs, Public)):
-            return dependency.call.scope
-    return None
+            return dependency.call.scopes
+    return ()

@@ -1,13 +1,13 @@
 """What routes are made of: a declared scope each, a body that is really JSON, keys of idempotent POSTs.
 
-A route names its scope with `needs(…)`; a test fails for one that names none. The verbs ask again: the scope of a
+A route names its scopes with `needs(…)`; a test fails for one that names none. The verbs ask again: the scope of a
 route is what is checked before anything is read, the verb's is what counts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Header, Request, Response
@@ -39,27 +39,46 @@ class Body(BaseModel):
 
 
 class JsonRequest(Request):
-    """A request whose body is parsed once, strictly: JSON as RFC 8259 has it, and only text that can be stored."""
+    """A request whose body is parsed strictly: JSON as RFC 8259 has it, and only text that can be stored."""
 
     async def json(self) -> Any:
         raw = await self.body()
         try:
             value = from_json(raw, allow_inf_nan=False)
-        except ValueError as exc:
-            if "surrogate" in str(exc):
-                raise Failure(422, "not_encodable", "The body has a lone surrogate; it is not Unicode text.") from None
-            raise Failure(400, "malformed_json", "The body is not JSON.") from None
-        if _NUL in raw and _has_nul(value):
+        except ValueError:
+            raise _unreadable(raw) from None
+        if _NUL in raw and _some_text(value, _has_nul):
             raise Failure(422, "not_encodable", "The body has a NUL character in a text.")
         return value
 
 
-def _has_nul(value: Any) -> bool:
+def _unreadable(raw: bytes) -> Failure:
+    """Why a body cannot be read. The strict parser takes a lone surrogate for a mistake in the syntax; it is a value
+    that cannot be stored, which the lenient one can tell."""
+    try:
+        lenient = json.loads(raw)
+    except (ValueError, RecursionError):
+        lenient = None
+    if _some_text(lenient, _has_surrogate):
+        return Failure(422, "not_encodable", "The body has a lone surrogate in a text; it is not Unicode.")
+    return Failure(400, "malformed_json", "The body is not JSON.")
+
+
+def _has_nul(text: str) -> bool:
+    return "\x00" in text
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _some_text(value: Any, fits: Callable[[str], bool]) -> bool:
+    """Whether some text in a JSON value fits, names of members too."""
     waiting: list[Any] = [value]
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):
-            if "\x00" in one:
+            if fits(one):
                 return True
         elif isinstance(one, dict):
             for name, member in cast("dict[str, Any]", one).items():
@@ -91,29 +110,30 @@ def router() -> APIRouter:
 # -- scopes ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Needs:
-    """A route's scope, as a dependency: who asks, if they may."""
+    """A route's scopes, as a dependency: who asks, if they may."""
 
-    scope: Scope
+    def __init__(self, *scopes: Scope) -> None:
+        self.scopes = scopes
 
     async def __call__(self, request: Request) -> Principal:
         principal = gate.principal_of(request.scope)
-        access.demand(principal, self.scope)
+        for scope in self.scopes:
+            access.demand(principal, scope)
         return principal
 
 
 class Public:
     """Declares that a route is for everybody."""
 
-    scope = Scope.PUBLIC
+    scopes = (Scope.PUBLIC,)
 
     async def __call__(self) -> None:
         return None
 
 
-def needs(scope: Scope) -> Any:
-    return Depends(Needs(scope))
+def needs(*scopes: Scope) -> Any:
+    return Depends(Needs(*scopes))
 
 
 def public() -> Any:

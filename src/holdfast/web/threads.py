@@ -19,6 +19,7 @@ from holdfast.web.routing import Body, ExternalId, KeyHeader, key_of, needs, pro
 from holdfast.web.runs import house_of
 
 Reads = Annotated[Principal, needs(Scope.THREADS_READ)]
+ReadsRuns = Annotated[Principal, needs(Scope.THREADS_READ, Scope.RUNS_READ)]
 Writes = Annotated[Principal, needs(Scope.THREADS_WRITE)]
 
 router = routing.router()
@@ -133,7 +134,7 @@ async def list_messages(
 async def list_thread_runs(
     request: Request,
     thread_id: str,
-    principal: routing.Reads,
+    principal: ReadsRuns,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
@@ -155,7 +156,7 @@ async def list_thread_runs(
 async def follow_thread(
     request: Request,
     thread_id: str,
-    principal: routing.Reads,
+    principal: ReadsRuns,
     last_event_id: streams.LastEventId = None,
     after: streams.After = None,
 ) -> Response:

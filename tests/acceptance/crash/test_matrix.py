@@ -27,8 +27,8 @@ from tests.acceptance.crash.server import ForkServer
 FULL = os.environ.get("HOLDFAST_FULL") == "1"
 POINTS: tuple[CommitPoint, ...] = ("before_commit", "after_commit")
 
-# Scenarios of which the sample, too, takes every write on SQLite; of the others it takes every third.
-WHOLE = frozenset({"sequential-tools", "workflow", "child-parked", "cancel"})
+# Scenarios of which the sample, too, takes every write on SQLite; of the others it takes every nth.
+WHOLE = frozenset({"sequential-tools", "workflow", "sleep-parked", "cancel"})
 EVERY_NTH = {"sqlite": 4, "postgresql": 9}
 TWICE = ("sequential-tools", "workflow", "child-parked", "restart")
 LEASE_MS = {"sqlite": 15_000, "postgresql": 250}
