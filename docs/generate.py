@@ -223,7 +223,7 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "a tool call, or a hand-off, has its result; `error` instead of `result` when it failed",
         "seq key kind name attempt status call_id result? error? started_at ended_at message_id? role?",
     ),
-    "custom": ("`ctx.emit`", "seq key kind name attempt status data started_at ended_at"),
+    "custom": ("`ctx.emit`", "name data"),
     "state.changed": ("not sent in this release", "key name value"),
     "message.delta": (
         "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",

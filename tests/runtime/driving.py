@@ -114,7 +114,7 @@ async def cancel(hf: Holdfast, run: RunView, reason: str | None = None) -> runs.
 
 
 async def retry(hf: Holdfast, run: RunView, given: RunLimits | None = None) -> RunView:
-    return await ended(hf, await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, given))
+    return await ended(hf, (await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, given)).view)
 
 
 async def within(work: Awaitable[Any], seconds: float = WITHIN_S) -> Any:

@@ -20,7 +20,7 @@ from holdfast.service.access import Auth
 from holdfast.service.house import House
 from holdfast.store.base import Database
 from holdfast.web import api
-from tests.web.serving import PEPPER, serving
+from tests.web.serving import ADMIN, PEPPER, serving
 
 EXAMPLES = 25
 CHECKS = [
@@ -46,6 +46,7 @@ OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operation
 class Live:
     url: str
     ids: dict[str, list[str]]
+    token: str
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,8 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "thread_id": [run["thread_id"] for run in made],
                 "agent_id": ["echo", "chat", "order"],
             }
-            ready.append((Live(server.url, ids), asyncio.get_running_loop(), stop))
+            token = (await server.auth.create_key(ADMIN, "schema")).token
+            ready.append((Live(server.url, ids, token), asyncio.get_running_loop(), stop))
             began.set()
             await stop.wait()
 
@@ -104,12 +106,15 @@ def test_whatever_is_sent_is_answered_as_documented(live: Live, label: str, mode
                 case.path_parameters[name] = dice.choice(known)
         if case.query.get("wait") not in (None, 0) and mode is GenerationMode.POSITIVE:
             case.query["wait"] = 0.01
+        case.headers["Authorization"] = f"Bearer {live.token}"
         response = case.call(base_url=live.url, timeout=30)
         statuses.add(response.status_code)
         case.validate_response(response, checks=CHECKS)
 
     tried()
-    assert statuses
+    assert 401 not in statuses
+    if mode is GenerationMode.POSITIVE:
+        assert any(status < 400 for status in statuses), statuses
 
 
 def test_every_operation_is_tried_but_the_streams() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from functools import lru_cache
 from typing import NewType
 
 from holdfast.domain.errors import NotFound
@@ -29,6 +30,7 @@ DEFAULT_TENANT = TenantId(b"\x00" * 15 + b"\x01")
 LOCAL_ADMIN = PrincipalId(b"\x00" * 15 + b"\x02")
 
 
+@lru_cache(maxsize=4_096)  # a request tells the same few ids again and again
 def text(prefix: str, value: bytes) -> str:
     """The public form of an id: `run_0b8…`."""
     return f"{prefix}_{base64.b32hexencode(value)[:26].decode('ascii').lower()}"

@@ -322,6 +322,7 @@ class Executor:
         """Let code under way come to its end: reads and model calls at once, changes within their grace."""
         context = self.context
         if main.done():
+            _heard(main)
             return
         if context.closed is None:
             context.close(LeaseLost())  # this executor itself was cancelled: the process goes down

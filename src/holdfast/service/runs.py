@@ -518,10 +518,13 @@ async def find_external(house: House, principal: Principal, external_id: str) ->
 # -- waiting ------------------------------------------------------------------------------------------------------
 
 
-async def wait(house: House, principal: Principal, view: RunView, seconds: float) -> RunView:
+async def wait(
+    house: House, principal: Principal, view: RunView, seconds: float, *, fresh: bool = False
+) -> RunView:
     """The run when it ended, or waits for something that will not come by itself soon, or after `seconds`.
 
-    A run behind a holder that waits is answered at once: nobody knows how long that takes.
+    A run behind a holder that waits is answered at once: nobody knows how long that takes. `fresh`: the view is what
+    `start` answered, and nothing was awaited since, so that nothing can have happened unheard: it is not read again.
     """
     if view.run.status.ended or seconds <= 0:
         return view
@@ -530,7 +533,9 @@ async def wait(house: House, principal: Principal, view: RunView, seconds: float
     deadline = clock() + seconds * 1000
     try:
         while True:
-            view = await get(house, principal, view.run.id)
+            if not fresh:
+                view = await get(house, principal, view.run.id)
+            fresh = False
             left = (deadline - clock()) / 1000
             if _settled(view) or left <= 0 or await _behind_a_waiting_run(house, view):
                 return view

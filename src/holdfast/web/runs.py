@@ -185,8 +185,10 @@ async def start_run(
         on_gone = _cancelling(house, principal, run_id) if cancels else None
         return streams.of_run(request, followed, on_gone=on_gone, status_code=started.status, headers=headers)
     view = started.view
-    if wait:
-        view = await _waited(request, principal, view, wait, cancels=cancels)
+    if wait and cancels:
+        view = await _waited(request, principal, view, wait)
+    elif wait:
+        view = await runs.wait(house, principal, view, wait, fresh=not started.replayed)
     return routing.json_response(views.run(view), started.status, headers)
 
 
@@ -234,10 +236,9 @@ def _cancelling(house: House, principal: Principal, run_id: RunId) -> sse.OnGone
     return cancel
 
 
-async def _waited(request: Request, principal: Principal, view: RunView, wait: float, *, cancels: bool) -> RunView:
+async def _waited(request: Request, principal: Principal, view: RunView, wait: float) -> RunView:
+    """Wait, and cancel the run if the client goes away meanwhile."""
     house = house_of(request)
-    if not cancels:
-        return await runs.wait(house, principal, view, wait)
     waiting = asyncio.create_task(runs.wait(house, principal, view, wait))
     gone = asyncio.create_task(sse.disconnected(request.receive))
     try:

@@ -271,7 +271,7 @@ class Prompt:
     def check(self, sent: Sequence[ModelMessage]) -> None:
         """Assert that the record of this prompt rebuilds to exactly what is about to be sent."""
         segments, blobs = self.segments(sent)
-        found = {blob.hash: blob.data for blob in blobs}
+        found = {blob.hash: blob.data or b"" for blob in blobs}
 
         def said(first: int, last: int) -> list[Said]:
             return [self.kept[position] for position in range(first, last + 1)]
