@@ -203,7 +203,7 @@ async def test_a_stream_that_is_left_leaves_nothing_behind(server: Server) -> No
         await until(parsed(response), "custom")
         assert server.house.hub.listened(run_id, ThreadId(b"none"))
     async with asyncio.timeout(10):
-        while server.house.hub.listened(run_id, ThreadId(b"none")):  # noqa: ASYNC110 (the hub rings for nobody's going)
+        while server.house.hub.listened(run_id, ThreadId(b"none")):
             await asyncio.sleep(0)
 
 

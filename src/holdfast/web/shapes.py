@@ -65,7 +65,7 @@ class WaitOut(BaseModel):
     due_at: datetime | None = None
 
 
-class LimitsOut(Shape):
+class LimitsOut(BaseModel):
     """Caps of a run; what is absent has no cap but the agent's."""
 
     steps_max: int | None = None

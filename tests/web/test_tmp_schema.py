@@ -1,0 +1,141 @@
+"""The OpenAPI document against the server: whatever it allows, and much that it does not, is answered as documented."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from holdfast.service.access import Auth
+from holdfast.service.house import House
+from holdfast.store.base import Database
+from holdfast.web import api
+from tests.web.serving import ADMIN, PEPPER, serving
+
+EXAMPLES = 25
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance, checks.negative_data_rejection, checks.positive_data_acceptance,
+]
+
+
+def document() -> dict[str, Any]:
+    house = House(database=cast(Database, None), hub=cast(Any, None), agents={})
+    made = api.build(house, auth=Auth(house, pepper=PEPPER)).openapi()
+    # Each request brings a valid key of ours; wrong ones have their own tests.
+    components = {name: part for name, part in made["components"].items() if name != "securitySchemes"}
+    return {**made, "components": components, "security": []}
+
+
+# A stream does not end by itself: it is not for a client that waits for the end of its answers.
+SCHEMA = schemathesis.openapi.from_dict(document()).exclude(path_regex="/(events|changes)$")
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+
+
+@dataclass
+class Live:
+    url: str
+    ids: dict[str, list[str]]
+    token: str
+
+
+@pytest.fixture(scope="module")
+def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server in a thread of its own, with runs to be found."""
+    path = tmp_path_factory.mktemp("schema") / "holdfast.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    ready: list[tuple[Live, asyncio.AbstractEventLoop, asyncio.Event]] = []
+    began = threading.Event()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with serving(f"sqlite:///{path}") as server:
+            started = [("chat", "Hi."), ("family", None), ("broken", None), ("sleepy", None)]
+            made = [await server.start(agent, said, wait=30) for agent, said in started]
+            spare = [await server.start("echo", n, wait=30) for n in range(3)]
+            ids = {
+                "run_id": [run["id"] for run in made],
+                "thread_id": [run["thread_id"] for run in made],
+                "agent_id": ["echo", "chat", "order"],
+                "seq": ["1", "2"],
+                "deleted": [run["thread_id"] for run in spare],
+            }
+            token = (await server.auth.create_key(ADMIN, "schema")).token
+            ready.append((Live(server.url, ids, token), asyncio.get_running_loop(), stop))
+            began.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert began.wait(30), "the server did not start"
+    found, loop, stop = ready[0]
+    yield found
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def fill(case: schemathesis.Case, live: Live, dice: random.Random) -> None:
+    """Put what exists into most of the places where the generator can only guess."""
+    for name in case.path_parameters:
+        known = live.ids["deleted" if case.method == "DELETE" else name]
+        if dice.random() < 0.7:
+            case.path_parameters[name] = dice.choice(known)
+    body = case.body
+    if isinstance(body, dict) and "agent" in body and dice.random() < 0.7:
+        body["agent"] = dice.choice(["echo", "many", "chat"])
+        body.pop("thread_id", None)
+        body.pop("thread", None)
+        body.pop("on_disconnect", None)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("label", sorted(OPERATIONS))
+def test_whatever_is_sent_is_answered_as_documented(live: Live, label: str, mode: GenerationMode) -> None:
+    operation = OPERATIONS[label]
+    if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query or operation.headers):
+        mode = GenerationMode.POSITIVE
+    dice = random.Random(label)
+    statuses: set[int] = set()
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def tried(case: schemathesis.Case) -> None:
+        fill(case, live, dice)
+        if mode is GenerationMode.POSITIVE and case.query.get("wait"):
+            case.query["wait"] = 0.01
+        response = case.call(base_url=live.url, timeout=30, headers={"Authorization": f"Bearer {live.token}"})
+        statuses.add(response.status_code)
+        case.validate_response(response, checks=CHECKS)
+
+    tried()
+    print("STAT", label, mode, sorted(statuses)); assert 401 not in statuses
+    if mode is GenerationMode.POSITIVE:
+        assert any(status < 400 for status in statuses), statuses
+
+
+def test_every_operation_is_tried_but_the_streams() -> None:
+    paths = document()["paths"]
+    streams = {path for path in paths if path.endswith(("/events", "/changes"))}
+    assert streams == {"/v1/runs/{run_id}/events", "/v1/threads/{thread_id}/events", "/v1/changes"}
+    assert len(OPERATIONS) == sum(len(verbs) for verbs in paths.values()) - len(streams)
