@@ -37,9 +37,7 @@ def database_of(settings: Settings, determinism: Determinism = SYSTEM, faults: F
     if scheme in ("postgresql", "postgres") or scheme.startswith("postgresql+"):
         from holdfast.store.postgres import PostgresDatabase
 
-        return PostgresDatabase(
-            settings.database, determinism=determinism, faults=faults, pool=settings.postgres_pool
-        )
+        return PostgresDatabase(settings.database, determinism=determinism, faults=faults, pool=settings.postgres_pool)
     raise DefinitionError(
         f"The database URL starts with {scheme!r}; it has to be sqlite:///path or postgresql://user@host/name."
     )
@@ -175,8 +173,15 @@ class Holdfast:
                 await house.hub.close()
         finally:
             await house.database.close()
-            self._house = self._supervisor = None
-            self._app = None
+            self._renew(house)
+
+    def _renew(self, house: House) -> None:
+        """Make ready for another start: the application keeps its house, which gets what can be opened once only."""
+        house.database = database_of(self.settings, self._determinism, self._faults)
+        house.hub = Hub(relay_of(house.database, self._determinism))
+        house.features.clear()
+        house.stored_blobs.clear()
+        self._supervisor = None
 
 
 def _freeze_gc() -> None:

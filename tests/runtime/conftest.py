@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from holdfast.domain import limits
+from holdfast.testing.clock import FakeClock
 from tests.runtime.driving import Desk
 
 
@@ -19,8 +20,14 @@ async def desk(database_url: str) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
+def clock(parking: None) -> FakeClock:
+    """Time stands, so that whatever sleeps parks, until a test moves it."""
+    return FakeClock()
+
+
+@pytest.fixture
 def parking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every wait parks, and timers are looked at often enough for sleeps of milliseconds."""
+    """Every wait parks, and timers are looked at often."""
     monkeypatch.setattr(limits, "KEEP_IN_MEMORY_MS", 0)
     monkeypatch.setattr(limits, "RECOVERY_EVERY_MS", 20)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 from holdfast import Holdfast, RunLimits, Settings
@@ -17,6 +18,7 @@ from holdfast.domain.runs import RunStatus, RunView
 from holdfast.domain.threads import Message
 from holdfast.service import history, runs
 from holdfast.store import claims
+from holdfast.testing.clock import FakeClock
 
 WITHIN_S = 20
 
@@ -75,6 +77,18 @@ async def ended(hf: Holdfast, run: RunView) -> RunView:
 
 async def waiting(hf: Holdfast, run: RunView) -> RunView:
     return await until(hf, run, lambda v: v.run.status is RunStatus.WAITING, "waiting")
+
+
+async def slept(hf: Holdfast, clock: FakeClock, run: RunView) -> RunView:
+    """The run at its end, however long it sleeps: whenever it waits, the clock is moved."""
+    while not (view := await until(hf, run, _stands, "standing")).run.status.ended:
+        clock.advance(timedelta(hours=2))
+        await asyncio.sleep(0.005)
+    return view
+
+
+def _stands(view: RunView) -> bool:
+    return view.run.status.ended or view.run.status is RunStatus.WAITING
 
 
 async def outcome(hf: Holdfast, agent: str, input: Any = None, **more: Any) -> RunView:

@@ -14,7 +14,8 @@ from holdfast.domain import limits
 from holdfast.domain.errors import StepFailed
 from holdfast.testing import Call, ScriptedModel
 from holdfast.testing.crash import CrashPoint
-from tests.runtime.driving import Desk, ended, entries, error, keys, outcome, output, start, within
+from holdfast.testing.clock import FakeClock
+from tests.runtime.driving import Desk, ended, entries, error, keys, outcome, output, slept, start, within
 
 
 async def test_a_step_is_tried_again_as_its_retry_says_and_recorded_once(desk: Desk) -> None:
@@ -53,8 +54,7 @@ async def test_an_exception_that_retry_does_not_name_is_not_tried_again(desk: De
     assert len(tries) == 1
 
 
-@pytest.mark.usefixtures("parking")
-async def test_a_recorded_failure_raises_the_same_on_resume_and_does_not_run_again(desk: Desk) -> None:
+async def test_a_recorded_failure_raises_the_same_on_resume_and_does_not_run_again(desk: Desk, clock: FakeClock) -> None:
     ran: list[int] = []
     raised: list[tuple[Any, ...]] = []
 
@@ -68,11 +68,11 @@ async def test_a_recorded_failure_raises_the_same_on_resume_and_does_not_run_aga
             await ctx.step("bad", bad)
         except StepFailed as exc:
             raised.append((exc.code, exc.message, exc.error_type, exc.details))
-        await ctx.sleep(0.03)
+        await ctx.sleep(3_600)
         return "on"
 
-    hf = await desk.open(w)
-    assert output(await outcome(hf, "w")) == "on"
+    hf = await desk.open(w, determinism=clock.determinism)
+    assert output(await slept(hf, clock, await start(hf, "w"))) == "on"
     assert len(ran) == 1
     assert len(raised) == 2
     assert raised[0] == raised[1] == ("step_failed", "gone", "LookupError", {"step": "bad#1"})
@@ -164,8 +164,7 @@ async def test_a_result_that_is_not_json_fails_the_step_and_says_so(desk: Desk) 
         assert failure["step"] == "odd#1"
 
 
-@pytest.mark.usefixtures("parking")
-async def test_a_large_result_goes_to_a_blob_and_comes_back_whole(desk: Desk) -> None:
+async def test_a_large_result_goes_to_a_blob_and_comes_back_whole(desk: Desk, clock: FakeClock) -> None:
     size = limits.PAYLOAD_INLINE_BYTES_MAX * 4
     ran: list[int] = []
 
@@ -176,11 +175,11 @@ async def test_a_large_result_goes_to_a_blob_and_comes_back_whole(desk: Desk) ->
     @workflow("w")
     async def w(ctx: Context) -> int:
         text = await ctx.step("large", large)
-        await ctx.sleep(0.03)
+        await ctx.sleep(3_600)
         return len(text)
 
-    hf = await desk.open(w)
-    view = await outcome(hf, "w")
+    hf = await desk.open(w, determinism=clock.determinism)
+    view = await slept(hf, clock, await start(hf, "w"))
     assert output(view) == size
     assert len(ran) == 1
     [step] = [e for e in await entries(hf, view) if e.key == "large#1"]

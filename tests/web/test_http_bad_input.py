@@ -123,6 +123,7 @@ SECRET = "do-not-echo-this"
         {"agent": "echo", "limits": {"steps_max": -1}},
         {"agent": "echo", "limits": {"steps_max": 1.5}},
         {"agent": "echo", "limits": {"steps_max": "7"}},
+        {"agent": "echo", "limits": {"steps_max": True}},
         {"agent": "echo", "limits": {"tokens_max": 10**30}},
         {"agent": "echo", "limits": {"unknown_max": 1}},
         {"agent": "echo", "limits": {"deadline": SECRET}},

@@ -12,7 +12,7 @@ import os
 import socket
 
 from holdfast.domain import limits
-from holdfast.domain.errors import Unavailable
+from holdfast.domain.errors import OutcomeUnknown, Unavailable
 from holdfast.runtime.worker import Worker
 from holdfast.service import claiming
 from holdfast.service.house import House
@@ -47,7 +47,7 @@ class Recovery:
             try:
                 self._notice_suspension()
                 wait_ms = await self._pass()
-            except Unavailable as exc:
+            except (Unavailable, OutcomeUnknown) as exc:
                 log.warning("recovery waits for the database: %s", exc.message)
                 self._calm_since = self._clock()
             except Exception:

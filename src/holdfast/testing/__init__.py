@@ -1,5 +1,11 @@
-"""What ships for testing agents: fakes that behave, not mocks. Public API."""
+"""What ships for testing agents: fakes that behave, not mocks. Public API.
 
+`holdfast.testing.client.client` is an in-process HTTP client (it needs httpx), `holdfast.testing.store.exercise_store` the
+store's conformance suite.
+"""
+
+from holdfast.testing.clock import FakeClock
+from holdfast.testing.crash import CrashPoint
 from holdfast.testing.scripted import (
     Call,
     Fail,
@@ -13,7 +19,9 @@ from holdfast.testing.scripted import (
 
 __all__ = [
     "Call",
+    "CrashPoint",
     "Fail",
+    "FakeClock",
     "Output",
     "RequestInfo",
     "ScriptExhausted",

@@ -47,6 +47,12 @@ def _strict_time(value: Any) -> Any:
     raise ValueError("a time is RFC 3339 with an offset, such as 2026-01-31T08:00:00Z")
 
 
+def _strict_number(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise ValueError("a number")
+
+
 def _strict_bool(value: Any) -> Any:
     if value in ("true", "false", True, False):
         return value
@@ -67,7 +73,7 @@ Wait = Annotated[
     ),
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=limits.TAG_CHARS_MAX)]
-Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, strict=True)]
+Amount = Annotated[int, BeforeValidator(_strict_number), Field(ge=1, le=AMOUNT_MAX)]
 
 
 def _ms(time: datetime | None) -> int | None:

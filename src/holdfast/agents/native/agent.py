@@ -53,7 +53,8 @@ class Agent:
         middleware: see `Middleware`; the first is the outermost.
         model_settings: settings of the model layer, such as `{"temperature": 0}`.
         model_timeout: seconds or a timedelta for one try of a model call, 10 minutes unless given.
-        model_retry: how often, and how patiently, a model call is tried again after a transient failure.
+        model_retry: how often, and how patiently, a model call is tried again after a transient failure (a rate limit,
+            an overloaded or broken server, a lost connection, a timeout); its `on` decides instead, if it has one.
         limits: caps of a run, unless the run is started with its own.
         stream: stream every model call, even if nobody listens as it starts.
         durability: `"behind"`: model steps and read tools become durable a moment later; `"sync"`: before the next.
@@ -116,7 +117,7 @@ class Agent:
                 middleware=tuple(middleware),
                 settings=dict(model_settings or {}),
                 model_timeout_ms=default_timeout if model_timeout is None else timeout_ms_of(model_timeout),
-                retry=model_retry,
+                retry=model_step.retry_of(model_retry),
                 limits=limits or RunLimits(),
                 stream=stream,
                 durability=durability,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -40,6 +41,11 @@ def is_transient(exc: Exception) -> bool:
 
 
 MODEL_RETRY = base.Retry(attempts=limits.MODEL_ATTEMPTS, on=is_transient)
+
+
+def retry_of(given: base.Retry) -> base.Retry:
+    """A retry for model calls: without a rule of its own it tries again what may pass, never a wrong key."""
+    return replace(given, on=is_transient) if given.on is Exception else given
 
 
 async def request(
