@@ -100,7 +100,6 @@ async def listening(app: FastAPI) -> AsyncIterator[str]:
     """Serve an application; its URL."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
-from tests.web.serving import Server
+from tests.web.serving import Server, serving
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -300,3 +300,10 @@ async def test_a_run_goes_on_when_a_waiting_client_goes_away(server: Server) -> 
     server.desk.gate("left").set()
     (run,) = (await server.http.get("/v1/runs?external_id=left")).json()["data"]
     assert (await server.settled(run["id"]))["status"] == "succeeded"
+
+
+async def test_a_run_that_no_live_worker_can_serve_says_so(database_url: str) -> None:
+    async with serving(database_url, execute=False) as server:
+        run = await server.start("echo", 1)
+        found = (await server.http.get(f"/v1/runs/{run['id']}")).json()
+        assert (found["status"], found["waiting_on"]) == ("queued", [{"type": "worker", "id": "echo"}])

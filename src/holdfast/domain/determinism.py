@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,13 +24,39 @@ def system_monotonic_ms() -> float:
     return time.monotonic_ns() / 1_000_000
 
 
+class SystemRandom:
+    """The operating system's random bytes, drawn in blocks: a system call for each id costs more than the id.
+
+    A forked child must not go on with its parent's block, so a fork throws it away.
+    """
+
+    BLOCK = 4_096
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()  # another thread may have held the parent's at the fork
+        self._block = b""
+        self._used = 0
+
+    def __call__(self, size: int) -> bytes:
+        with self._lock:
+            if self._used + size > len(self._block):
+                self._block, self._used = os.urandom(max(self.BLOCK, size)), 0
+            drawn = self._block[self._used : self._used + size]
+            self._used += size
+            return drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Determinism:
     """What a process draws from outside: wall clock (ms), monotonic clock (ms), random bytes, jitter."""
 
     now_ms: Callable[[], int] = system_now_ms
     monotonic_ms: Callable[[], float] = system_monotonic_ms
-    random_bytes: Callable[[int], bytes] = os.urandom
+    random_bytes: Callable[[int], bytes] = field(default_factory=SystemRandom)
     random: random.Random = field(default_factory=random.Random)
 
     def new_id(self) -> bytes:

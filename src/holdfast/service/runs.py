@@ -434,12 +434,18 @@ async def _viewed(tx: Tx, house: House, stored: StoredView) -> RunView:
     if run.status is RunStatus.QUEUED and run.claimable_at is None:
         ahead, holder = await runs.ahead(tx, run)
         view = replace(view, queue_position=ahead or None, holder_id=holder)
-    elif run.status is RunStatus.QUEUED and run.agent not in house.agents:
+    elif run.status is RunStatus.QUEUED and not _served_here(house, run, tx.now_ms):
         workers = await agent_rows.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
-        view = replace(view, unserved=not any(run.agent in w.agents for w in workers))
+        view = replace(view, unserved=not any(w.slots > 0 and run.agent in w.agents for w in workers))
     elif run.status is RunStatus.RUNNING:
         view = replace(view, run=replace(run, usage=await runs.usage_so_far(tx, run.tenant_id, run.id)))
     return view
+
+
+def _served_here(house: House, run: Run, now_ms: int) -> bool:
+    """Whether this process is likely to take the run up itself, so that nobody needs to look for other workers."""
+    overdue = run.claimable_at is not None and now_ms - run.claimable_at > limits.WORKER_SEEN_MS
+    return house.dispatch is not None and run.agent in house.agents and not overdue
 
 
 async def get(house: House, principal: Principal, run_id: RunId) -> RunView:

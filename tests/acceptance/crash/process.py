@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import asdict, dataclass
+import signal
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ class Job:
     url: str
     directory: str
     scenario: str
-    mode: str = "run"  # or "recover", or "oracle"
+    mode: str = "run"  # or "recover", "oracle", or "serve": work until SIGTERM
     strike: int | None = None
     when: CommitPoint = "before_commit"
     lease_ms: int = 15_000
+    limits: dict[str, int] = field(default_factory=dict[str, int])
+    slots: int = 8
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))
@@ -146,8 +149,25 @@ async def perform(job: Job) -> dict[str, Any]:
     return {"writes": writes}
 
 
+async def serve(job: Job) -> dict[str, Any]:
+    """A worker: it says that it is ready, works until SIGTERM, and drains."""
+    for name, value in job.limits.items():
+        setattr(limits, name, value)
+    directory = Path(job.directory)
+    auditor.open(str(directory / "audit"))
+    settings = Settings(database=job.url, mode="serve", freeze_gc=False, worker_slots=job.slots)  # pyright: ignore
+    hf = Holdfast(AGENTS, settings=settings)
+    hf.house.lease_ms = job.lease_ms
+    end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
+    async with hf.running():
+        (directory / f"ready.{os.getpid()}").touch()
+        await end.wait()
+    return {}
+
+
 def main(job: Job) -> dict[str, Any]:
-    return asyncio.run(perform(job))
+    return asyncio.run(serve(job) if job.mode == "serve" else perform(job))
 
 
 __all__ = ["Job", "main"]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -228,9 +230,85 @@ async def lingering(ctx: Context) -> str:
     return said
 
 
+# --- what only some processes can do to themselves -------------------------------------------------------------------
+
+active = 0
+
+
+async def opened(gate: str) -> None:
+    while not Path(gate).exists():
+        await asyncio.sleep(0.01)
+
+
+@tool
+async def hold(ctx: ToolContext, gate: str) -> str:
+    """Change something; it takes until the gate is open."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    await opened(gate)
+    return "held"
+
+
+@workflow("holding")
+async def holding(ctx: Context, gate: str) -> str:
+    await ctx.step("a", work, ctx.info.run_id, "a#1", 1)
+    return await ctx.step("b", hold, gate)
+
+
+def first(path: str) -> bool:
+    """Whether nobody called this before, in whatever process."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+@workflow("stuck")
+async def stuck(ctx: Context, path: str) -> int:
+    """Blocks the event loop of the first process that runs it, until the gate is open."""
+
+    async def block() -> int:
+        auditor.executed(f"{ctx.info.run_id}:block#1")
+        while first(f"{path}.first") or (os.getpid() == blocked.get(path) and not Path(path).exists()):
+            blocked[path] = os.getpid()
+            time.sleep(0.01)  # noqa: ASYNC251
+        return os.getpid()
+
+    return await ctx.step("block", block)
+
+
+blocked: dict[str, int] = {}
+
+
+async def brief() -> int:
+    global active
+    active += 1
+    try:
+        await asyncio.sleep(0.02)
+        return os.getpid()
+    finally:
+        active -= 1
+
+
+@workflow("brief")
+async def brief_flow(ctx: Context, n: int) -> int:
+    return await ctx.step("brief", brief)
+
+
+@workflow("poison")
+async def poison(ctx: Context) -> None:
+    """Takes its process with it, and tells the auditor how many others it takes along."""
+
+    async def die() -> None:
+        auditor.executed(f"beside:{active}")
+        os._exit(9)
+
+    await ctx.step("die", die)
+
+
 AGENTS = [
     chat, streaming, sequential, parallel, structured, refunds, handing, asked, asking,
-    flow, sleeper, broken, parent, patient, loop, lingering,
+    flow, sleeper, broken, parent, patient, loop, lingering, holding, stuck, brief_flow, poison,
 ]  # fmt: skip
 
 

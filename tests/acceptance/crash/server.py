@@ -41,21 +41,34 @@ class ForkServer:
 
     def run(self, job: Any) -> dict[str, Any] | None:
         """What the job reported; None if it was killed as it should be."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(job.dumps() + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise Died("the fork server itself died")
-        answer = json.loads(line)
+        answer = self._ask({"job": job.dumps()})
         if answer["signal"] == signal.SIGKILL:
             return None
         if answer["code"] != 0:
             raise Died(f"{job}\n{Path(job.directory, 'log').read_text()[-8000:]}")
         return json.loads(Path(job.directory, "result").read_text())
 
+    def spawn(self, job: Any) -> int:
+        """Start a job and leave it running: its process id."""
+        return int(self._ask({"job": job.dumps(), "leave": True})["pid"])
+
+    def reap(self, pid: int) -> int:
+        """Wait for a process that was spawned here: its exit code, or minus the signal that ended it."""
+        return int(self._ask({"reap": pid})["code"])
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise Died("the fork server itself died")
+        return json.loads(line)
+
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(10)
         self._process.stdout.close()
@@ -70,14 +83,22 @@ def serve(template: str) -> None:
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
-        job = process.Job(**json.loads(line))
+        answers.write(json.dumps(_answer(process, json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _answer(process: Any, request: dict[str, Any]) -> dict[str, Any]:
+    child = request.get("reap")
+    if child is None:
+        job = process.Job(**json.loads(request["job"]))
         child = os.fork()
         if child == 0:
             _be(process, job)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        answers.write(json.dumps({"signal": max(0, -code), "code": code}) + "\n")
-        answers.flush()
+    if request.get("leave"):
+        return {"pid": child}
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return {"signal": max(0, -code), "code": code}
 
 
 def _warm_up(process: Any, template: str) -> None:
@@ -96,7 +117,7 @@ def _be(process: Any, job: Any) -> None:
         os.dup2(log, descriptor)
     try:
         faulthandler.enable()
-        faulthandler.dump_traceback_later(HANGS_S, exit=True)
+        faulthandler.dump_traceback_later(HANGS_S, exit=job.mode != "serve")
         Path(job.directory, "result").write_text(json.dumps(process.main(job)))
         code = 0
     except BaseException:

@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,6 @@ class Bench:
         else:
             databases.in_thread(lambda: databases.empty_postgres(str(url)))
         return Job(url, str(directory), scenario, mode, lease_ms=LEASE_MS[self.dialect])
-
-
-@pytest.fixture(scope="module")
-def server(sqlite_template: Path) -> Iterator[ForkServer]:
-    made = ForkServer(sqlite_template)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
