@@ -16,7 +16,7 @@ import asyncpg
 from holdfast.domain import ids
 from tests import databases
 
-_RUNS = "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank FROM runs"
+_RUNS = "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id FROM runs"
 _HEADS = "SELECT run_id, epoch, pos, seq, owner, lease_until FROM run_heads"
 _ENTRIES = (
     "SELECT e.run_id, e.pos, e.type, e.epoch, e.seq, e.phase, e.key, e.kind, e.name, e.attempt, e.status,"
@@ -56,6 +56,7 @@ class Found:
     ended: bool
     claimable: bool
     rank: int
+    root: bytes
     head: tuple[int, int, int, Any, Any] = (0, 0, 0, None, None)
     entries: list[Step] = field(default_factory=list[Step])
 
@@ -110,7 +111,7 @@ async def _read_postgres(url: str) -> State:
 def _state(runs: Any, heads: Any, entries: Any, messages: Any) -> State:
     found = {
         row[0]: Found(
-            ids.text(ids.RUN, row[0]), row[1], row[2], row[3], _json(row[5]), row[6], row[7] is not None, row[8] is not None, row[9]
+            ids.text(ids.RUN, row[0]), row[1], row[2], row[3], _json(row[5]), row[6], row[7] is not None, row[8] is not None, row[9], row[10]
         )
         for row in runs
     }  # fmt: skip
