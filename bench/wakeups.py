@@ -78,11 +78,7 @@ async def main(url: str) -> None:
         second.terminate()
         worker.wait()
         second.wait()
-    print(
-        json.dumps(
-            {"enqueue_p50_ms": statistics.median(started_ms), "orphan_ms": resumed_ms, "lease_ms": LEASE_MS}
-        )
-    )
+    print(json.dumps({"enqueue_p50_ms": statistics.median(started_ms), "orphan_ms": resumed_ms, "lease_ms": LEASE_MS}))
 
 
 if __name__ == "__main__":

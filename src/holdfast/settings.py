@@ -20,6 +20,7 @@ class Settings(BaseSettings):
         "sqlite:///holdfast.db",
         description="Where everything is kept: `sqlite:///path` or `postgresql://user:password@host/name`.",
     )
+
     @field_validator("database")
     @classmethod
     def _expanded(cls, url: str) -> str:
@@ -48,9 +49,7 @@ class Settings(BaseSettings):
     postgres_pool: int = Field(
         limits.POSTGRES_POOL, ge=2, le=1_000, description="Connections for requests, besides four for the engine."
     )
-    require_auth: bool = Field(
-        False, description="Demand an API key from loopback too, even before one exists."
-    )
+    require_auth: bool = Field(False, description="Demand an API key from loopback too, even before one exists.")
     pepper: SecretStr | None = Field(
         None,
         description="Secret that API keys are hashed with. On SQLite one is made beside the database if none is given.",

@@ -30,5 +30,3 @@ def parking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait parks, and timers are looked at often."""
     monkeypatch.setattr(limits, "KEEP_IN_MEMORY_MS", 0)
     monkeypatch.setattr(limits, "RECOVERY_EVERY_MS", 20)
-
-

@@ -49,9 +49,7 @@ class Desk:
 async def start(hf: Holdfast, agent: str, input: Any = None, **more: Any) -> RunView:
     """`thread`: a thread's external id, made if it is not there."""
     thread = more.pop("thread", None)
-    ask = runs.StartRun(
-        agent=agent, input=input, thread_external_id=thread, thread_create=thread is not None, **more
-    )
+    ask = runs.StartRun(agent=agent, input=input, thread_external_id=thread, thread_create=thread is not None, **more)
     return (await runs.start(hf.house, LOCAL_PRINCIPAL, ask)).view
 
 
@@ -138,5 +136,3 @@ async def within(work: Awaitable[Any], seconds: float = WITHIN_S) -> Any:
 
 def gone(view: RunView) -> bool:
     return view.run.status is RunStatus.CANCELLED
-
-

@@ -19,7 +19,6 @@ from tests.runtime.driving import (
     Desk,
     cancel,
     ended,
-    entries,
     error,
     gone,
     look,

@@ -13,8 +13,8 @@ from holdfast import Agent, Context, Retry, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.errors import StepFailed
 from holdfast.testing import Call, ScriptedModel
-from holdfast.testing.crash import CrashPoint
 from holdfast.testing.clock import FakeClock
+from holdfast.testing.crash import CrashPoint
 from tests.runtime.driving import Desk, ended, entries, error, keys, outcome, output, slept, start, within
 
 
@@ -54,7 +54,9 @@ async def test_an_exception_that_retry_does_not_name_is_not_tried_again(desk: De
     assert len(tries) == 1
 
 
-async def test_a_recorded_failure_raises_the_same_on_resume_and_does_not_run_again(desk: Desk, clock: FakeClock) -> None:
+async def test_a_recorded_failure_raises_the_same_on_resume_and_does_not_run_again(
+    desk: Desk, clock: FakeClock
+) -> None:
     ran: list[int] = []
     raised: list[tuple[Any, ...]] = []
 

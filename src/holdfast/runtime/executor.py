@@ -467,7 +467,7 @@ class Executor:
     async def _conclude_restarted(self, recording: Recording) -> None:
         run, now = self.claimed.run, self.house.determinism.now_ms()
         input = self.context.restart_input or b"null"
-        following = RunId(ids.derived("successor", run.tenant_id, run.id))
+        following = RunId(self.house.determinism.new_id())  # fresh each time: it is committed with this run's end
         successor = replace(
             run,
             id=following,

@@ -524,9 +524,7 @@ async def find_external(house: House, principal: Principal, external_id: str) ->
 # -- waiting ------------------------------------------------------------------------------------------------------
 
 
-async def wait(
-    house: House, principal: Principal, view: RunView, seconds: float, *, fresh: bool = False
-) -> RunView:
+async def wait(house: House, principal: Principal, view: RunView, seconds: float, *, fresh: bool = False) -> RunView:
     """The run when it ended, or waits for something that will not come by itself soon, or after `seconds`.
 
     A run behind a holder that waits is answered at once: nobody knows how long that takes. `fresh`: the view is what
@@ -669,6 +667,7 @@ async def retry(
         entry = await _retried(tx, run)
         epoch, pos = await heads.free(tx, head, fence=True, entries=1, lapses=0)
         await heads.set_cancel(tx, tenant_id, run_id, False)
+        await runs.forget_cancel(tx, tenant_id, run_id)
         await entries.add(tx, tenant_id, run_id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry])
         if given is not None:
             await runs.set_limits(tx, tenant_id, run_id, limits_json(given), deadline)

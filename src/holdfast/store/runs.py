@@ -261,6 +261,7 @@ async def ask_cancel(tx: Tx, run: Run, reason: str | None, *, rollback: bool = F
     )
 
 
+_FORGET_CANCEL = update(schema.runs).where(*_THIS).values(cancel_requested_at=None, cancel_reason=None, rollback=0)
 _SOFTEN = (
     update(schema.runs)
     .where(
@@ -288,6 +289,11 @@ _NEXT = (
     .order_by(_r.rank)
     .limit(1)
 )
+
+
+async def forget_cancel(tx: Tx, tenant_id: TenantId, run_id: RunId) -> None:
+    """A run that is retried was not asked to stop, whatever was asked of it before it failed."""
+    await tx.execute(_FORGET_CANCEL, {"b_tenant_id": tenant_id, "b_id": run_id})
 
 
 async def soften_rollbacks(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, applied: OnBusy) -> None:

@@ -16,7 +16,9 @@ import asyncpg
 from holdfast.domain import ids
 from tests import databases
 
-_RUNS = "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id FROM runs"
+_RUNS = (
+    "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id FROM runs"
+)
 _HEADS = "SELECT run_id, epoch, pos, seq, owner, lease_until FROM run_heads"
 _ENTRIES = (
     "SELECT e.run_id, e.pos, e.type, e.epoch, e.seq, e.phase, e.key, e.kind, e.name, e.attempt, e.status,"
@@ -140,14 +142,18 @@ def demand_sound(state: State) -> None:
         seqs = [e.seq for e in run.entries if e.seq is not None]
         assert seqs == list(range(1, seq + 1)), f"{run.alias}: seq has holes: {seqs} of {seq}"
         epochs = [e.epoch for e in run.entries]
-        assert epochs == sorted(epochs) and (not epochs or epochs[-1] <= epoch), f"{run.alias}: epochs {epochs}, {epoch}"
+        assert epochs == sorted(epochs) and (not epochs or epochs[-1] <= epoch), (
+            f"{run.alias}: epochs {epochs}, {epoch}"
+        )
         twice = [k for k, n in Counter((e.key, e.phase, e.attempt) for e in run.entries if e.key).items() if n > 1]
         assert not twice, f"{run.alias}: recorded twice: {twice}"
         assert (owner is not None) == (run.status == "running") == (lease_until is not None), f"{run.alias}: {run}"
         ends = [e.type for e in run.entries if e.type in _TERMINAL]
         assert len(ends) == run.ended, f"{run.alias} ended {len(ends)} times"
     for thread, found in state.messages.items():
-        assert [m[0] for m in found] == list(range(1, len(found) + 1)), f"positions of {thread.hex()} have holes: {found}"
+        assert [m[0] for m in found] == list(range(1, len(found) + 1)), (
+            f"positions of {thread.hex()} have holes: {found}"
+        )
         for _, run_id, pos, _, _ in found:
             assert pos <= state.runs[run_id].head[1], "a message without its entry"
 
@@ -161,7 +167,7 @@ def demand_quiet(state: State) -> None:
 
 def demand_audited(before: State | None, after: State, then: Counter[str], now: Counter[str]) -> None:
     """Nothing whose entry was committed before the crash ran again after it; what was not ran at most once more."""
-    for run in (before.runs.values() if before else ()):
+    for run in before.runs.values() if before else ():
         for step in run.steps.values():
             label = run.label_of(step)
             assert now[label] == then[label], f"{label} was committed and ran again"
@@ -192,7 +198,7 @@ def _changes(run: Found, key: str) -> bool:
     if place.isdigit() and asked is not None:
         calls = [p for p in asked.payload["data"]["parts"] if p["part_kind"] == "tool-call"]
         return calls[int(place)]["tool_name"].startswith("change")
-    return place.startswith("e#") or place.startswith("b#") and run.agent == "lingering"
+    return place.startswith("e#") or (place.startswith("b#") and run.agent == "lingering")
 
 
 def _works(step: Step) -> bool:

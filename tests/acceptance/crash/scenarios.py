@@ -107,7 +107,9 @@ async def linger(ctx: ToolContext, what: str) -> str:
 # --- agents ----------------------------------------------------------------------------------------------------------
 
 chat = Agent("chat", model=model("chat", "hello"))
-streaming = Agent("streaming", model=model("streaming", [Call("look", {"what": "a"})], "hello there"), tools=[look], stream=True)
+streaming = Agent(
+    "streaming", model=model("streaming", [Call("look", {"what": "a"})], "hello there"), tools=[look], stream=True
+)
 
 sequential = Agent(
     "sequential",
@@ -162,7 +164,9 @@ async def flow(ctx: Context, n: int) -> dict[str, Any]:
     at, by, id = await ctx.now(), await ctx.random(), await ctx.uuid()
     b, (c, d) = await ctx.gather(
         ctx.step("b", work, me, "g#1.0/b#1", a + 1),
-        ctx.gather(ctx.step("c", work, me, "g#1.1/g#1.0/c#1", a + 2), ctx.step("d", work, me, "g#1.1/g#1.1/d#1", a + 3)),
+        ctx.gather(
+            ctx.step("c", work, me, "g#1.1/g#1.0/c#1", a + 2), ctx.step("d", work, me, "g#1.1/g#1.1/d#1", a + 3)
+        ),
     )
     await ctx.emit("halfway", {"b": b})
     try:

@@ -91,9 +91,14 @@ async def test_a_run_survives_whatever_becomes_of_any_of_its_commits(
             assert matrix.outcome(state, ordered=ordered) == oracle, where
             ran = matrix.audited(tmp_path) - before
             again = {label: n for label, n in ran.items() if n > 1}
-            # Only what an unknown commit did not record may have run twice, and that was at most one batch.
-            assert not again or fault == "unknown-and-lost", f"{where}: {again}"
             assert all(n == 2 for n in again.values()), f"{where}: {again}"
+            match fault:
+                case "fails":
+                    assert not again, f"{where}: {again}"
+                case "unknown-but-done":  # what only reads may have been under way when the journal was read back
+                    assert again.keys() <= reading(state), f"{where}: {again}"
+                case _:
+                    assert len(again) <= 4, f"{where}: {again}"  # one batch was lost
 
 
 def family(state: matrix.State, root: RunView) -> matrix.State:
@@ -104,6 +109,12 @@ def family(state: matrix.State, root: RunView) -> matrix.State:
         {id: run for id, run in state.runs.items() if id in ids},
         {thread: found for thread, found in state.messages.items() if thread in threads},
     )
+
+
+def reading(state: matrix.State) -> set[str]:
+    """Labels of the steps that are written behind."""
+    steps = [(run, step) for run in state.runs.values() for step in run.steps.values()]
+    return {run.label_of(step) for run, step in steps if step.kind == "model" or step.name == "look"}
 
 
 async def test_a_commit_whose_answer_comes_after_the_lease_is_another_process_s_by_then(
@@ -139,5 +150,5 @@ async def test_a_commit_whose_answer_comes_after_the_lease_is_another_process_s_
         matrix.demand_sound(state)
         matrix.demand_quiet(state)
         [run] = state.runs.values()
-        assert {e.epoch for e in run.entries} == {1, 3}
+        assert {e.epoch for e in run.entries} == {0, 1, 3}
         assert all(n == 1 for n in matrix.audited(tmp_path).values())

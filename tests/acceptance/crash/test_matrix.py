@@ -101,9 +101,7 @@ def recovered(bench: Bench, job: Job, left: matrix.State, then: Counter[str], or
     assert bench.server.run(replace(job, mode="recover", strike=None)) is not None
     state = matrix.read(job.url)
     demand_everything(state, left, job, then)
-    matrix.demand_same(
-        state, oracle, ordered=scenario.ordered, stopped=scenario.stopped, must_stop=must_stop
-    )
+    matrix.demand_same(state, oracle, ordered=scenario.ordered, stopped=scenario.stopped, must_stop=must_stop)
 
 
 def strike(bench: Bench, scenario: str, at: int, when: CommitPoint, oracle: dict[str, Any]) -> None:
@@ -138,9 +136,7 @@ def sampled(writes: int, nth: int, salt: str) -> list[int]:
 @pytest.mark.timeout(900 if FULL else 120)
 @pytest.mark.parametrize("when", POINTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_crash_at_any_write_changes_nothing_about_the_outcome(
-    bench: Bench, scenario: str, when: CommitPoint
-) -> None:
+def test_a_crash_at_any_write_changes_nothing_about_the_outcome(bench: Bench, scenario: str, when: CommitPoint) -> None:
     oracle, writes = uncrashed(bench, scenario)
     whole = FULL or (bench.dialect == "sqlite" and scenario in WHOLE)
     chosen = sampled(writes, 1 if whole else EVERY_NTH[bench.dialect], scenario + when)

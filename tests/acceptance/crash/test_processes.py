@@ -249,5 +249,3 @@ async def test_a_drain_waits_for_a_changing_tool_gives_back_the_rest_and_loses_n
     assert output(await ended(fleet.hf, sleeping)) == 3
     assert all(n == 1 for n in fleet.audit().values()), fleet.audit()
     await sound(fleet)
-
-
