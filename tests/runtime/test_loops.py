@@ -140,7 +140,7 @@ async def test_the_bell_of_a_run_claimed_again_is_not_taken_down_by_its_former_e
     await within(again.wait())
     await within(cleaned.wait())
     await asyncio.sleep(0)
-    assert (await types(hf, view))[-1] == "run.resumed"
+    assert "run.resumed" in await types(hf, view)
     await cancel(hf, view)
     assert (await within(ended(hf, view), 4)).run.status is RunStatus.CANCELLED  # by the bell: a lease is far longer
 

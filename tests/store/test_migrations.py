@@ -177,7 +177,7 @@ async def test_an_upgrade_waits_for_another_process_that_migrates(tmp_path: Path
     first.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     first.execute("INSERT INTO alembic_version VALUES (?)", [migrate.head()])
     second = asyncio.create_task(migrate.upgrade(f"sqlite:///{path}"))
-    while not second.done() and not _is_waited_for(path):  # noqa: ASYNC110  (another thread opens it)
+    while not second.done() and not _is_waited_for(path):
         await asyncio.sleep(0)
     assert not second.done()
     first.execute("COMMIT")

@@ -111,12 +111,11 @@ async def _read_postgres(url: str) -> State:
 
 
 def _state(runs: Any, heads: Any, entries: Any, messages: Any) -> State:
-    found = {
-        row[0]: Found(
-            ids.text(ids.RUN, row[0]), row[1], row[2], row[3], _json(row[5]), row[6], row[7] is not None, row[8] is not None, row[9], row[10]
-        )
-        for row in runs
-    }  # fmt: skip
+    found: dict[bytes, Found] = {}
+    for id, agent, status, thread, _, error, output_pos, ended_at, claimable_at, rank, root in runs:
+        ended, claimable = ended_at is not None, claimable_at is not None
+        alias = ids.text(ids.RUN, id)
+        found[id] = Found(alias, agent, status, thread, _json(error), output_pos, ended, claimable, rank, root)
     for row in heads:
         found[row[0]].head = row[1:6]
     for row in entries:
@@ -142,9 +141,7 @@ def demand_sound(state: State) -> None:
         seqs = [e.seq for e in run.entries if e.seq is not None]
         assert seqs == list(range(1, seq + 1)), f"{run.alias}: seq has holes: {seqs} of {seq}"
         epochs = [e.epoch for e in run.entries]
-        assert epochs == sorted(epochs) and (not epochs or epochs[-1] <= epoch), (
-            f"{run.alias}: epochs {epochs}, {epoch}"
-        )
+        assert [*epochs, epoch] == sorted([*epochs, epoch]), f"{run.alias}: epochs {epochs}, {epoch}"
         twice = [k for k, n in Counter((e.key, e.phase, e.attempt) for e in run.entries if e.key).items() if n > 1]
         assert not twice, f"{run.alias}: recorded twice: {twice}"
         assert (owner is not None) == (run.status == "running") == (lease_until is not None), f"{run.alias}: {run}"
@@ -161,7 +158,8 @@ def demand_sound(state: State) -> None:
 def demand_quiet(state: State) -> None:
     """At the end: every run has ended, and every thread is free."""
     for run in state.runs.values():
-        assert run.ended and not run.claimable, f"{run.alias} is lost: {run.status}"
+        assert run.ended, f"{run.alias} is lost: {run.status}"
+        assert not run.claimable, f"{run.alias} has ended and can be claimed"
         assert run.entries[-1].type in _TERMINAL, f"{run.alias} goes on after its end"
 
 

@@ -239,8 +239,12 @@ async def lingering(ctx: Context) -> str:
 active = 0
 
 
+def is_open(gate: str) -> bool:
+    return Path(gate).exists()
+
+
 async def opened(gate: str) -> None:
-    while not Path(gate).exists():
+    while not is_open(gate):
         await asyncio.sleep(0.01)
 
 
@@ -273,7 +277,7 @@ async def stuck(ctx: Context, path: str) -> int:
 
     async def block() -> int:
         auditor.executed(f"{ctx.info.run_id}:block#1")
-        while first(f"{path}.first") or (os.getpid() == blocked.get(path) and not Path(path).exists()):
+        while first(f"{path}.first") or (os.getpid() == blocked.get(path) and not is_open(path)):
             blocked[path] = os.getpid()
             time.sleep(0.01)  # noqa: ASYNC251
         return os.getpid()

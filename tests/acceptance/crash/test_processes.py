@@ -41,7 +41,7 @@ class Fleet:
         job = Job(self.url, str(self.directory), "", "serve", lease_ms=lease_ms, limits=QUICK | more, slots=slots)
         pid = self.server.spawn(job)
         self.pids.append(pid)
-        await until(lambda: (self.directory / f"ready.{pid}").exists(), f"worker {pid} is ready")
+        await until((self.directory / f"ready.{pid}").exists, f"worker {pid} is ready")
         return pid
 
     async def end(self, pid: int, by: int) -> int:
@@ -64,9 +64,12 @@ class Fleet:
     def audit(self) -> Any:
         return matrix.audited(self.directory)
 
-    def open(self, gate: str) -> str:
-        """The path of a gate; `Path(…).touch()` opens it."""
-        return str(self.directory / gate)
+    def gate(self) -> str:
+        """Something that a tool waits for, until it is released."""
+        return str(self.directory / "gate")
+
+    def release(self, gate: str) -> None:
+        Path(gate).touch()
 
     async def state(self) -> matrix.State:
         return await asyncio.to_thread(matrix.read, self.url)
@@ -122,13 +125,13 @@ async def sound(fleet: Fleet) -> matrix.State:
 async def test_a_zombie_s_writes_are_refused_and_it_lets_go(postgres_fleet: Fleet) -> None:
     fleet = postgres_fleet
     zombie = await fleet.spawn(lease_ms=SHORT_MS)
-    gate = fleet.open("gate")
+    gate = fleet.gate()
     view = await start(fleet.hf, "holding", gate)
     await fleet.executed(2, "run_")
     os.kill(zombie, signal.SIGSTOP)
     await fleet.spawn(lease_ms=SHORT_MS)
     await fleet.executed(3, "run_")  # the other one took the run over, and began the tool again
-    Path(gate).touch()
+    fleet.release(gate)
     assert output(await ended(fleet.hf, view)) == "held"
     before = await sound(fleet)
     os.kill(zombie, signal.SIGCONT)
@@ -142,7 +145,7 @@ async def test_a_zombie_s_writes_are_refused_and_it_lets_go(postgres_fleet: Flee
 
 async def test_the_only_process_goes_on_with_its_own_runs_after_a_suspension(fleet: Fleet) -> None:
     pid = await fleet.spawn(lease_ms=SHORT_MS)
-    gate = fleet.open("gate")
+    gate = fleet.gate()
     view = await start(fleet.hf, "holding", gate)
     await fleet.executed(2, "run_")
     # Only for this test: the client's recovery, which is awake, must not take the run over.
@@ -151,7 +154,7 @@ async def test_the_only_process_goes_on_with_its_own_runs_after_a_suspension(fle
     await asyncio.sleep(SHORT_MS * 5 / 1000)  # past all leases: this is the fault, not a wait for something
     os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(SHORT_MS * 3 / 1000)  # long enough for its recovery to take its own run back, if it did that
-    Path(gate).touch()
+    fleet.release(gate)
     assert output(await ended(fleet.hf, view)) == "held"
     [run] = (await sound(fleet)).runs.values()
     assert {e.epoch for e in run.entries if e.pos > 1} == {1}
@@ -161,7 +164,7 @@ async def test_the_only_process_goes_on_with_its_own_runs_after_a_suspension(fle
 async def test_a_dead_owner_is_recovered_at_once_on_sqlite_and_a_live_one_never(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     owner = await fleet.spawn()
-    gate = fleet.open("gate")
+    gate = fleet.gate()
     view = await start(fleet.hf, "holding", gate)
     await fleet.executed(2, "run_")
     os.kill(owner, signal.SIGSTOP)  # silent, but alive: it holds its lock
@@ -172,7 +175,7 @@ async def test_a_dead_owner_is_recovered_at_once_on_sqlite_and_a_live_one_never(
     assert (await look(fleet.hf, view)).epoch == 1
     assert await fleet.end(owner, signal.SIGKILL) == -signal.SIGKILL
     await fleet.executed(3, "run_")
-    Path(gate).touch()
+    fleet.release(gate)
     assert output(await ended(fleet.hf, view)) == "held"
     await sound(fleet)
 
@@ -188,13 +191,13 @@ async def test_processes_on_one_database_share_the_work(fleet: Fleet) -> None:
 
 async def test_a_process_whose_event_loop_is_stuck_loses_its_runs(fleet: Fleet) -> None:
     first = await fleet.spawn(lease_ms=SHORT_MS)
-    gate = fleet.open("gate")
+    gate = fleet.gate()
     view = await start(fleet.hf, "stuck", gate)
     await fleet.executed(1, "run_")
     second = await fleet.spawn(lease_ms=SHORT_MS)
     assert output(await ended(fleet.hf, view)) == second
     before = await sound(fleet)
-    Path(gate).touch()
+    fleet.release(gate)
     assert await fleet.end(first, signal.SIGTERM) == 0
     assert await sound(fleet) == before
 
@@ -229,7 +232,7 @@ async def test_a_run_that_kills_its_workers_is_poisoned_and_the_others_succeed(f
 
 async def test_a_drain_waits_for_a_changing_tool_gives_back_the_rest_and_loses_nothing(fleet: Fleet) -> None:
     first = await fleet.spawn(KEEP_IN_MEMORY_MS=60_000)
-    gate = fleet.open("gate")
+    gate = fleet.gate()
     acting = await start(fleet.hf, "holding", gate)
     sleeping = await start(fleet.hf, "sleeper", 3_000)
     await fleet.executed(3, "run_")
@@ -238,7 +241,7 @@ async def test_a_drain_waits_for_a_changing_tool_gives_back_the_rest_and_loses_n
         while (await look(fleet.hf, sleeping)).run.status is not RunStatus.QUEUED:
             await asyncio.sleep(0.01)
     assert (await look(fleet.hf, acting)).run.status is RunStatus.RUNNING
-    Path(gate).touch()
+    fleet.release(gate)
     assert await fleet.reap(first) == 0
     state = await fleet.state()
     [held] = state.of("holding")
