@@ -152,8 +152,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """Who and what this run is. Ids are public ids (`run_…`). `attempt` is the run's epoch: 1 for the first claim, it rises
-    with every further one, and when the run is taken from a worker that is gone."""
+    """Who and what this run is. Ids are public ids (`run_…`).
+
+    `attempt` is the run's epoch: 1 for the first claim; it rises with every further one, and when the run is taken from
+    a worker that is gone.
+    """
 
     run_id: str
     thread_id: str

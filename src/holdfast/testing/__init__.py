@@ -1,7 +1,7 @@
 """What ships for testing agents: fakes that behave, not mocks. Public API.
 
-`holdfast.testing.client.client` is an in-process HTTP client (it needs httpx), `holdfast.testing.store.exercise_store` the
-store's conformance suite.
+`holdfast.testing.client.client` is an in-process HTTP client (it needs httpx); `holdfast.testing.store.exercise_store`
+is the store's conformance suite.
 """
 
 from holdfast.testing.clock import FakeClock

@@ -139,7 +139,8 @@ def sampled(writes: int, nth: int, salt: str) -> list[int]:
 def test_a_crash_at_any_write_changes_nothing_about_the_outcome(bench: Bench, scenario: str, when: CommitPoint) -> None:
     oracle, writes = uncrashed(bench, scenario)
     whole = FULL or (bench.dialect == "sqlite" and scenario in WHOLE)
-    chosen = sampled(writes, 1 if whole else EVERY_NTH[bench.dialect], scenario + when)
+    nth = 1 if whole else max(EVERY_NTH[bench.dialect], writes // 6)
+    chosen = sampled(writes, nth, scenario + when)
     failures: list[str] = []
     for at in chosen:
         try:
@@ -154,7 +155,7 @@ def test_a_crash_at_any_write_changes_nothing_about_the_outcome(bench: Bench, sc
 @pytest.mark.parametrize("scenario", TWICE)
 def test_a_crash_during_the_recovery_changes_nothing_either(bench: Bench, scenario: str) -> None:
     oracle, writes = uncrashed(bench, scenario)
-    nth = 1 if FULL else 5 if bench.dialect == "sqlite" else 12
+    nth = 3 if FULL else max(writes // 4, 5 if bench.dialect == "sqlite" else 12)
     count = 0
     for at in sampled(writes, nth, scenario):
         for when in POINTS:

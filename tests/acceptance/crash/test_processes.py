@@ -234,7 +234,7 @@ async def test_a_drain_waits_for_a_changing_tool_gives_back_the_rest_and_loses_n
     first = await fleet.spawn(KEEP_IN_MEMORY_MS=60_000)
     gate = fleet.gate()
     acting = await start(fleet.hf, "holding", gate)
-    sleeping = await start(fleet.hf, "sleeper", 3_000)
+    sleeping = await start(fleet.hf, "sleeper", 1_200)
     await fleet.executed(3, "run_")
     os.kill(first, signal.SIGTERM)
     async with asyncio.timeout(20):  # the one that only waits is given back at once, while the tool still goes on
