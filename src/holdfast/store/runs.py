@@ -29,7 +29,8 @@ def _run(row: Row) -> Run:
         tenant_id, id, thread_id, status, agent, acting_agent, agent_version, initiator, root_id, parent_id, parent_key,
         depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at, on_busy_applied,
         rollback, limits, deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
-        requests, input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at, successor_id,
+        requests, input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at,
+        successor_id,
     ) = row[: len(_COLUMNS)]  # fmt: skip
     return Run(
         tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
@@ -52,9 +53,10 @@ async def add(tx: Tx, run: Run, tags: Sequence[str] = ()) -> None:
         run.tenant_id, run.id, run.thread_id, run.status.value, run.agent, run.acting_agent, run.agent_version,
         run.initiator, run.root_id, run.parent_id, run.parent_key, run.depth, run.external_id, run.rank, run.ordinal,
         run.input_position, run.start_after, run.claimable_at, run.wake_at,
-        run.on_busy_applied.value if run.on_busy_applied else None, int(run.rollback), run.limits, run.deadline, run.metadata, run.tags, run.waiting_on, run.cancel_requested_at,
-        run.cancel_reason, run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros,
-        int(u.priced), run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id,
+        run.on_busy_applied.value if run.on_busy_applied else None, int(run.rollback), run.limits, run.deadline,
+        run.metadata, run.tags, run.waiting_on, run.cancel_requested_at, run.cancel_reason,
+        run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros, int(u.priced),
+        run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id,
     )  # fmt: skip
     await tx.insert_many(_INSERT, [row])
     if tags:
