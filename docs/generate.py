@@ -67,6 +67,7 @@ LIMITS: Final = {
     "RETRY_BACKOFF_MS_MAX": "default of `Retry(backoff_ms_max=…)`",
     "MODEL_ATTEMPTS": "tries of one model call, unless `model_retry` says otherwise",
     "MODEL_TIMEOUT_MS": "one try of a model call, unless `model_timeout` says otherwise",
+    "TOOL_SWITCH_STALE_MS": "how long a process may not have heard that a tool was switched off or on",
     "TOOL_TIMEOUT_MS": "one tool call, unless the tool's `timeout` says otherwise",
     "BODY_BYTES_MAX": "default of the setting `body_bytes_max`",
     "PAGE_SIZE": "rows of a page, unless `limit` says otherwise",
@@ -134,6 +135,7 @@ REQUEST_CODES: Final = {
     "thread_busy": "The thread is held by a run that has not ended (`on_busy: reject`, or a delete).",
     "thread_hidden": "The thread belongs to a child run and goes with its parent.",
     "thread_not_found": "There is no thread of this id or `external_id`, or it is another tenant's.",
+    "tool_not_found": "No registered agent has a tool of this name.",
     "unsupported_media_type": "The body has to be `application/json`.",
 }
 
@@ -152,6 +154,7 @@ RUN_CODES: Final = {
     "step_timeout": "A step's last try took longer than its timeout.",
     "step_result_mismatch": "What a step recorded does not fit its return type (any more).",
     "threads_exhausted": "Too many sync calls never returned; the worker starts no more threads.",
+    "tool_disabled": "A workflow's step called a tool that is switched off.",
     "tool_retries_exhausted": "The model called one tool wrongly too often in a row.",
 }
 
@@ -162,6 +165,7 @@ TOOL_CODES: Final = {
     "tool_retry": ("The tool raised `ModelRetry`.", True),
     "handoff_refused": ("A second hand-off in one answer, or one beyond the limit.", True),
     "tool_error": ("The tool raised anything else.", False),
+    "tool_disabled": ("The tool is switched off.", False),
     "tool_timeout": ("The tool gave no result within its timeout.", False),
     "not_encodable": ("The result cannot be stored as JSON.", False),
     "child_failed": ("An agent used as a tool did not succeed.", False),

@@ -181,6 +181,7 @@ class Holdfast:
         house.hub = Hub(relay_of(house.database, self._determinism))
         house.features.clear()
         house.stored_blobs.clear()
+        house.tools_off.clear()
         self._supervisor = None
 
 

@@ -138,6 +138,7 @@ class MemoryContext:
         self.listeners = listeners
         self.steps_max = steps_max
         self.steps: list[Step] = []
+        self.tools_off: set[str] = set()
         self.journal = Journal()
         self.openings: list[str] = []
         self.fresh: list[str] = []
@@ -258,6 +259,9 @@ class MemoryContext:
     @property
     def acting_agent(self) -> str:
         return self.acting
+
+    async def tool_enabled(self, name: str) -> bool:
+        return name not in self.tools_off
 
     async def perform(self, action: base.Action, body: base.Body) -> base.Recorded:
         scope = self._current()

@@ -309,6 +309,10 @@ class RunContext(Context, Protocol):
         """From now on `acting_agent` is this one. Called after the hand-off's step is recorded, and again on replay."""
         ...
 
+    async def tool_enabled(self, name: str) -> bool:
+        """Whether nobody has switched the tool off. Asked within a tool's body only: a recorded call stays recorded."""
+        ...
+
     def agent(self, agent_id: str) -> Agent:
         """A registered agent; `NotFound` if this process has none of that id."""
         ...

@@ -57,6 +57,7 @@ from holdfast.runtime import code, scopes
 from holdfast.runtime.blocking import Blocking
 from holdfast.runtime.recording import Recording
 from holdfast.runtime.waits import Activity, Wait
+from holdfast.service import agents as agent_verbs
 from holdfast.service import history as history_verbs
 from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
@@ -222,6 +223,9 @@ class RunContext:
 
     def hand_over(self, agent_id: str) -> None:
         self.recording.acting_agent = agent_id
+
+    async def tool_enabled(self, name: str) -> bool:
+        return await self._patiently(lambda: agent_verbs.tool_enabled(self.house, self.run.tenant_id, name))
 
     def agent(self, agent_id: str) -> Agent:
         return self.house.agent(agent_id)

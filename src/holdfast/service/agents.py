@@ -12,6 +12,7 @@ from holdfast.agents.registry import ID_PATTERN
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.agents import AgentRecord
+from holdfast.domain.encoding import decode
 from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import DEFAULT_TENANT, TenantId
 from holdfast.service.house import House
@@ -21,10 +22,20 @@ from holdfast.store.base import Tx
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """A registered agent, and how many live workers can run it."""
+    """A registered agent, how many live workers can run it, and which tools the tenant has switched off."""
 
     record: AgentRecord
     workers: int
+    tools_off: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolView:
+    """A tool by its name, whether it is on for the tenant, and the agents that have one of this name."""
+
+    name: str
+    enabled: bool
+    agents: tuple[str, ...]
 
 
 def may_be_id(text: str) -> bool:
@@ -81,4 +92,51 @@ async def _viewed(tx: Tx, tenant_id: TenantId, record: AgentRecord) -> AgentView
     own = await agents.get(tx, tenant_id, record.id)
     alive = await agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
     enabled = own is None or own.enabled
-    return AgentView(replace(record, enabled=enabled), sum(w.slots > 0 and record.id in w.agents for w in alive))
+    off = await agents.tools_off(tx, tenant_id)
+    return AgentView(replace(record, enabled=enabled), sum(w.slots > 0 and record.id in w.agents for w in alive), off)
+
+
+# -- tools ----------------------------------------------------------------------------------------------------------
+
+
+async def enable_tool(house: House, principal: Principal, name: str, enabled: bool) -> ToolView:
+    """Switch the tools of a name on or off for the principal's tenant, in every agent that has one.
+
+    Off, a call is answered to the model, or fails a workflow's step, with `tool_disabled`. Other processes follow
+    within `TOOL_SWITCH_STALE_MS`. Safe to repeat. `NotFound` if no registered agent has such a tool.
+    """
+    access.demand(principal, Scope.AGENTS_WRITE)
+    tenant_id = principal.tenant_id
+
+    async def body(tx: Tx) -> tuple[str, ...]:
+        having = tuple([record.id for record in await _all(tx) if name in _tools_of(record)])
+        if not having:
+            raise NotFound("No agent has a tool of this name.", code="tool_not_found")
+        await agents.switch_tool(tx, tenant_id, name, enabled)
+        return having
+
+    having = await house.database.write(tenant_id, body)
+    house.tools_off.pop(tenant_id, None)
+    house.changed(tenant_id, "tool", name, "enabled" if enabled else "disabled")
+    return ToolView(name, enabled, having)
+
+
+async def _all(tx: Tx) -> list[AgentRecord]:
+    found: list[AgentRecord] = []
+    while page := await agents.page(tx, DEFAULT_TENANT, found[-1].id if found else "", limits.PAGE_SIZE_MAX):
+        found += page
+    return found
+
+
+def _tools_of(record: AgentRecord) -> set[str]:
+    return {tool["name"] for tool in decode(record.definition).get("tools") or []}
+
+
+async def tool_enabled(house: House, tenant_id: TenantId, name: str) -> bool:
+    """Whether a tool may be called now, as this process knows: asked at every call, read every few seconds."""
+    now = house.determinism.monotonic_ms()
+    known = house.tools_off.get(tenant_id)
+    if known is None or now - known[0] > limits.TOOL_SWITCH_STALE_MS:
+        off = await house.database.read(tenant_id, lambda tx: agents.tools_off(tx, tenant_id))
+        known = house.tools_off[tenant_id] = (now, off)
+    return name not in known[1]

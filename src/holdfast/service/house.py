@@ -50,6 +50,9 @@ class House:
     determinism: Determinism = SYSTEM
     lease_ms: int = limits.LEASE_MS
     dispatch: Dispatch | None = None
+    tools_off: dict[TenantId, tuple[float, frozenset[str]]] = field(
+        default_factory=dict[TenantId, "tuple[float, frozenset[str]]"]
+    )
     stored_blobs: dict[tuple[TenantId, bytes], float] = field(default_factory=dict[tuple[TenantId, bytes], float])
     features: dict[str, object] = field(default_factory=dict[str, object])
 

@@ -73,6 +73,23 @@ async def set_enabled(tx: Tx, tenant_id: TenantId, id: str, enabled: bool) -> bo
     )
 
 
+_SWITCH_TOOL = text(
+    "INSERT INTO tool_switches (tenant_id, name, enabled, updated_at) VALUES (:tenant_id, :name, :enabled, :now)"
+    " ON CONFLICT (tenant_id, name) DO UPDATE SET enabled = excluded.enabled, updated_at = excluded.updated_at"
+)
+_t = schema.tool_switches.c
+_TOOLS_OFF = select(_t.name).where(_t.tenant_id == bindparam("b_tenant_id"), _t.enabled == 0)
+
+
+async def switch_tool(tx: Tx, tenant_id: TenantId, name: str, enabled: bool) -> None:
+    await tx.execute(_SWITCH_TOOL, {"tenant_id": tenant_id, "name": name, "enabled": int(enabled), "now": tx.now_ms})
+
+
+async def tools_off(tx: Tx, tenant_id: TenantId) -> frozenset[str]:
+    """The names of the tools that the tenant has switched off."""
+    return frozenset(row[0] for row in await tx.all(_TOOLS_OFF, {"b_tenant_id": tenant_id}))
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     id: WorkerId

@@ -93,6 +93,16 @@ agents = Table(
     _col("updated_at", BigInteger),
 )
 
+# The kill switches of tools, by name; a tool without a row is on.
+tool_switches = Table(
+    "tool_switches",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("name", Text, key=True),
+    _col("enabled", SmallInteger),
+    _col("updated_at", BigInteger),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Request, Response
 from pydantic import Field
 
+from holdfast.agents import tools
 from holdfast.domain import limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.errors import NotFound
@@ -54,6 +55,21 @@ async def enable_agent(request: Request, agent_id: str, body: EnabledIn, princip
     """The kill switch: new runs of an agent that is off are refused with 409 `agent_disabled`."""
     view = await agents.enable(house_of(request), principal, _known(agent_id), body.enabled)
     return routing.json_response(views.agent(view))
+
+
+@router.put(
+    "/v1/tools/{name}/enabled",
+    response_model=shapes.ToolSwitchOut,
+    responses=problems(400, 404, 415, 422),
+    tags=["agents"],
+)
+async def enable_tool(request: Request, name: str, body: EnabledIn, principal: Writes) -> Response:
+    """The kill switch of a tool, in every agent that has it: the model is told that it is off, a workflow's step fails
+    with `tool_disabled`."""
+    if not tools.NAME_PATTERN.fullmatch(name):
+        raise NotFound("No agent has a tool of this name.", code="tool_not_found")
+    view = await agents.enable_tool(house_of(request), principal, name, body.enabled)
+    return routing.json_response(views.tool_switch(view))
 
 
 def _known(agent_id: str) -> str:

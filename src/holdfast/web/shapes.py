@@ -197,6 +197,7 @@ class ToolOut(BaseModel):
     name: str
     description: str | None = None
     effect: EffectClass | None = None
+    enabled: bool = True
 
 
 class AgentOut(Shape):
@@ -217,6 +218,14 @@ class AgentOut(Shape):
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None
     updated_at: datetime
+
+
+class ToolSwitchOut(Shape):
+    """A tool's kill switch. `agents`: those that have a tool of this name."""
+
+    name: str
+    enabled: bool
+    agents: list[str]
 
 
 class HealthOut(Shape):

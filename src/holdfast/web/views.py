@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from holdfast.bus.base import Change
 from holdfast.domain.encoding import decode
@@ -13,7 +13,7 @@ from holdfast.domain.journal import Entry
 from holdfast.domain.messages import parts_of, step_output
 from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.domain.threads import Message, ThreadView
-from holdfast.service.agents import AgentView
+from holdfast.service.agents import AgentView, ToolView
 from holdfast.web.routing import json_of
 
 
@@ -180,6 +180,7 @@ def message(m: Message) -> bytes:
 def agent(view: AgentView) -> bytes:
     record = view.record
     declared: dict[str, Any] = decode(record.definition)
+    tools: list[dict[str, Any]] = [dict(tool) for tool in cast("list[Any]", declared.get("tools") or [])]
     return json_of(
         {
             "id": record.id,
@@ -192,13 +193,17 @@ def agent(view: AgentView) -> bytes:
             "metadata": declared.get("metadata") or {},
             "model": declared.get("model"),
             "instructions": declared.get("instructions"),
-            "tools": declared.get("tools") or [],
+            "tools": [tool | {"enabled": tool["name"] not in view.tools_off} for tool in tools],
             "handoffs": declared.get("handoffs") or [],
             "input_schema": declared.get("input_schema") or {},
             "output_schema": declared.get("output_schema"),
             "updated_at": timestamp(record.updated_at),
         }
     )
+
+
+def tool_switch(view: ToolView) -> bytes:
+    return json_of({"name": view.name, "enabled": view.enabled, "agents": list(view.agents)})
 
 
 # -- streams --------------------------------------------------------------------------------------------------------

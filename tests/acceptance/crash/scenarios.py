@@ -240,7 +240,8 @@ active = 0
 
 
 def is_open(gate: str) -> bool:
-    return Path(gate).exists()
+    """A gate is opened for all processes, or for one."""
+    return Path(gate).exists() or Path(f"{gate}.{os.getpid()}").exists()
 
 
 async def opened(gate: str) -> None:

@@ -143,6 +143,8 @@ async def _made(
     made = ToolCall(call.tool, arguments, call.key, attempt.number)
     timeout = asyncio.timeout(tool.timeout_ms / 1000)
     try:
+        if not await turn.run.tool_enabled(tool.name):
+            raise Told("tool_disabled", f"error: the tool {tool.name!r} is switched off; do without it")
         async with timeout:
             value = await wrapped(turn, made, innermost)
         return succeeded(call, value)
