@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 
 from holdfast.bus.base import Change, Delta, Hub
-from holdfast.domain.errors import Unavailable
+from holdfast.domain.errors import HoldfastError
 from holdfast.domain.ids import RunId
+
+log = logging.getLogger("holdfast.bus")
 
 POLL_EVERY_MS = 200
 
@@ -35,7 +38,10 @@ class PollRelay:
             await asyncio.sleep(self._every_ms / 1000)
             try:
                 changed = await self._changed()
-            except Unavailable:
+            except HoldfastError:
+                continue  # the database is away, or does not tell: ask again
+            except Exception:
+                log.exception("looking for what other processes wrote failed")
                 continue
             if changed:
                 hub.look()

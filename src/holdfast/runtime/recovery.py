@@ -59,14 +59,19 @@ class Recovery:
             except TimeoutError:
                 pass
 
+    async def sign_on(self) -> None:
+        """Let others know that this worker is alive, and what it runs."""
+        worker = self._worker
+        await claiming.seen(
+            self._house, worker.id, list(worker.versions), socket.gethostname(), os.getpid(), worker.slots.size
+        )
+        self._seen_at = self._clock()
+
     async def _pass(self) -> float:
         """One round; in how many ms the next is due."""
         house, me = self._house, self._worker.id
         if self._clock() - self._seen_at >= SEEN_EVERY_MS:
-            await claiming.seen(
-                house, me, list(self._worker.versions), socket.gethostname(), os.getpid(), self._worker.slots.size
-            )
-            self._seen_at = self._clock()
+            await self.sign_on()
         await claiming.wake_due(house)
         await claiming.end_overdue(house)
         back = await claiming.requeue_dead(house, me)

@@ -59,6 +59,7 @@ class Supervisor:
         await house.database.write(None, self._register)
         house.database.hold(self.worker_id)
         await claiming.requeue_dead(house, self.worker_id)
+        await self.recovery.sign_on()
         lessor = house.database.lessor()
         self._leases = LeaseKeeper(
             lessor, self.worker_id, self._held, self._renewed, lease_ms=house.lease_ms, determinism=house.determinism
