@@ -23,6 +23,7 @@ def concrete(path: str) -> str:
         path.replace("{run_id}", "run_00000000000000000000000000")
         .replace("{thread_id}", "thr_00000000000000000000000000")
         .replace("{agent_id}", "echo")
+        .replace("{name}", "lookup")
         .replace("{seq}", "1")
     )
 

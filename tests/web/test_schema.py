@@ -77,6 +77,7 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "run_id": [run["id"] for run in made],
                 "thread_id": [run["thread_id"] for run in made],
                 "agent_id": ["echo", "chat", "order"],
+                "name": ["lookup"],
                 "seq": ["1", "2"],
                 "deleted": [run["thread_id"] for run in spare],
             }

@@ -129,7 +129,8 @@ async def _all(tx: Tx) -> list[AgentRecord]:
 
 
 def _tools_of(record: AgentRecord) -> set[str]:
-    return {tool["name"] for tool in decode(record.definition).get("tools") or []}
+    declared: dict[str, list[dict[str, str]]] = decode(record.definition)
+    return {tool["name"] for tool in declared.get("tools") or []}
 
 
 async def tool_enabled(house: House, tenant_id: TenantId, name: str) -> bool:
