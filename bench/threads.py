@@ -6,9 +6,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import statistics
 import sys
 import time
+from contextlib import closing
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    UserPromptPart,
+)
+from pydantic_ai.usage import RequestUsage
 
 from holdfast import Agent, Holdfast, Settings
 from holdfast.agents.native import LastTurns
@@ -48,7 +60,8 @@ async def main(url: str) -> None:
         before = size_of(url)
         thousand = await build(1_000)
         stored = size_of(url) - before
-        live = 1_000 * 2 * len(json.dumps({"role": "assistant", "content": TURN}))
+        plain = 1_000 * 2 * len(json.dumps({"role": "assistant", "content": TURN}))
+        live = 1_000 * len(ModelMessagesTypeAdapter.dump_json(a_turn()))
         long = thousand
         for _ in range(4_000):
             await turn(long)
@@ -58,13 +71,23 @@ async def main(url: str) -> None:
             times["short"].append((await turn(short))[1])
             times["long"].append((await turn(long))[1])
     short_ms, long_ms = (statistics.median(times[k]) * 1000 for k in ("short", "long"))
-    print(json.dumps({"short_ms": short_ms, "long_ms": long_ms, "stored_bytes": stored, "live_bytes": live}))
+    sizes = {"stored_bytes": stored, "live_bytes": live, "plain_bytes": plain}
+    print(json.dumps({"short_ms": short_ms, "long_ms": long_ms} | sizes))
+
+
+def a_turn() -> list[ModelMessage]:
+    """One turn as the model layer holds it in memory."""
+    asked = ModelRequest(parts=[UserPromptPart(TURN)])
+    said = ModelResponse(parts=[TextPart(TURN)], usage=RequestUsage(input_tokens=103, output_tokens=103))
+    return [asked, said]
 
 
 def size_of(url: str) -> int:
-    """Bytes of the SQLite file and its log, as they lie on the disk."""
+    """Bytes of the SQLite file, with its log written back into it."""
     path = url.removeprefix("sqlite:///")
-    return sum(os.path.getsize(path + end) for end in ("", "-wal") if os.path.exists(path + end))
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return os.path.getsize(path)
 
 
 if __name__ == "__main__":
