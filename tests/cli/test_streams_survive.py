@@ -1,4 +1,4 @@
-"""A server is killed in the middle of a stream: the client comes back, there or to another process, and misses nothing."""
+"""A server is killed in mid-stream: the client comes back, there or to another process, and misses nothing."""
 
 from __future__ import annotations
 
