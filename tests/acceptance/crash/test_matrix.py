@@ -155,7 +155,7 @@ def test_a_crash_at_any_write_changes_nothing_about_the_outcome(bench: Bench, sc
 @pytest.mark.parametrize("scenario", TWICE)
 def test_a_crash_during_the_recovery_changes_nothing_either(bench: Bench, scenario: str) -> None:
     oracle, writes = uncrashed(bench, scenario)
-    nth = 3 if FULL else max(writes // 4, 5 if bench.dialect == "sqlite" else 12)
+    nth = max(3, writes // 8) if FULL else max(writes // 4, 5 if bench.dialect == "sqlite" else 12)
     count = 0
     for at in sampled(writes, nth, scenario):
         for when in POINTS:
@@ -164,6 +164,6 @@ def test_a_crash_during_the_recovery_changes_nothing_either(bench: Bench, scenar
                 count += 1
                 if not FULL:
                     break
-                second += 1
+                second += 1 if writes < 30 else 7
         progress(f"{bench.dialect} {scenario}: first crash at {at} of {writes}; {count} double faults")
     assert count, "no second crash was ever reached"
