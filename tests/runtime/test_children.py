@@ -204,3 +204,18 @@ async def test_a_cancel_that_comes_while_a_run_hands_over_stops_its_successor(de
     assert second.run.status is RunStatus.CANCELLED
     assert second.run.cancel_reason == "stop"
     assert second.run.successor_id is None
+
+
+async def test_a_successor_has_the_tags_of_the_run_it_follows(desk: Desk) -> None:
+    @workflow("loop")
+    async def loop(ctx: Context, n: int) -> int:
+        if n < 2:
+            await ctx.restart(n + 1)
+        return n
+
+    hf = await desk.open(loop)
+    first = await ended(hf, await start(hf, "loop", 1, tags=("nightly", "eu")))
+    assert first.run.successor_id is not None
+    await ended(hf, await look(hf, first.run.successor_id))
+    found = await runs.page(hf.house, LOCAL_PRINCIPAL, RunFilter(tag="eu"))
+    assert [v.run.id for v in found] == [first.run.successor_id, first.run.id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from holdfast.domain.encoding import decode
 from holdfast.domain.ids import RunId, TenantId, ThreadId
 from holdfast.domain.journal import EntryType, NewEntry
 from holdfast.domain.runs import Run, RunStatus, Usage
@@ -203,7 +204,7 @@ async def _add_successor(tx: Tx, successor: Successor, asked: Run | None) -> Non
         run = replace(run, cancel_requested_at=asked.cancel_requested_at, cancel_reason=asked.cancel_reason)
     rank = await threads.next_rank(tx, run.tenant_id, run.thread_id)
     rank = await runs.rank_behind_holder(tx, run.tenant_id, run.thread_id) or rank
-    await runs.add(tx, replace(run, rank=rank, created_at=tx.now_ms))
+    await runs.add(tx, replace(run, rank=rank, created_at=tx.now_ms), decode(run.tags) or ())
     await heads.add(tx, heads.Head(run.tenant_id, run.id, 0, 1, 0, None, None, 0, asked is not None))
     queued = NewEntry(type=EntryType.RUN_QUEUED, at=tx.now_ms, payload=successor.input)
     await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=0, pos=0, seq=0, new=[queued])
