@@ -71,8 +71,9 @@ class Executor:
         self._blocking = blocking
         self._deps = deps
         self._notice = asyncio.Event()
-        self._rung = claimed.run.cancel_requested_at is not None
-        self._stop: BaseException | None = None
+        self._rung = False
+        # Asked to stop before it was claimed: it must not make a single step more.
+        self._stop: BaseException | None = Cancelled() if claimed.run.cancel_requested_at is not None else None
         self._drain_ms = limits.CANCEL_GRACE_MS
         self._timers: list[asyncio.TimerHandle] = []
         self._context: RunContext | None = None
