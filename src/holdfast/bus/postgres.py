@@ -43,6 +43,7 @@ class PostgresRelay:
         self._remote: dict[bytes, float] = {}
         self._waiting_for: dict[bytes, float] = {}
         self._hub: Hub | None = None
+        self._deltas = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Any = None
 
@@ -79,7 +80,8 @@ class PostgresRelay:
 
     def delta(self, delta: Delta) -> None:
         if self.remote_listener(delta.run_id):
-            self._put(("d", delta.run_id.hex(), delta.type, json.dumps(delta.data), delta.at))
+            self._deltas += 1  # two equal pieces of a message are two, while equal hints are one
+            self._put(("d", delta.run_id.hex(), delta.type, json.dumps(delta.data), delta.at, self._deltas))
 
     def listening(self, key: bytes, milestones: bool) -> None:
         self._put(("m" if milestones else "l", key.hex()))
@@ -174,7 +176,7 @@ class PostgresRelay:
         match hint:
             case ["e", run]:
                 hub.look(bytes.fromhex(run))
-            case ["d", run, kind, data, at]:
+            case ["d", run, kind, data, at, _]:
                 hub.deliver(Delta(RunId(bytes.fromhex(run)), kind, json.loads(data), at))
             case ["l", run]:
                 self._note(self._remote, bytes.fromhex(run))

@@ -11,7 +11,7 @@ from holdfast.bus.base import Change, Hub
 from holdfast.domain import limits
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import NotFound
-from holdfast.domain.ids import RUN, RunId, TenantId, ThreadId, WorkerId, text
+from holdfast.domain.ids import RUN, RunId, TenantId, WorkerId, text
 from holdfast.domain.runs import RunStatus
 from holdfast.store.base import Database
 from holdfast.store.claims import Claimed
@@ -67,6 +67,3 @@ class House:
 
     def run_changed(self, tenant_id: TenantId, run_id: RunId, status: RunStatus) -> None:
         self.hub.change(Change(tenant_id, "run", text(RUN, run_id), status.value))
-
-    def message_to_thread(self, thread_id: ThreadId) -> None:
-        self.hub.look(thread_id)
