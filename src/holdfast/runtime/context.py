@@ -212,7 +212,7 @@ class RunContext:
 
     def now_ms(self) -> int:
         """The time as the journal notes it, ms."""
-        return self.house.determinism.now_ms()
+        return self.house.database.about_now()
 
     def active_ms(self) -> float:
         """How long this claim has been at work, ms."""

@@ -184,7 +184,7 @@ class Executor:
             self._timers.append(loop.call_later(cap / 1000, self._halt, exceeded))
         deadline = self.claimed.run.deadline
         if deadline is not None:
-            left_ms = max(0, deadline - self.house.determinism.now_ms())
+            left_ms = max(0, deadline - self.house.database.about_now())
             passed = LimitReached("The run's calendar deadline passed.", code="limit_deadline")
             self._timers.append(loop.call_later(left_ms / 1000, self._halt, passed))
 
@@ -252,17 +252,17 @@ class Executor:
                 await self._notice.wait()
 
     def _due(self, context: RunContext) -> list[Wait]:
-        now = self.house.determinism.now_ms()
+        now = self.house.database.about_now()
         return [w for w in context.activity.waits.values() if w.due_at is not None and w.due_at <= now]
 
     def _next_due_ms(self, context: RunContext) -> float | None:
-        now = self.house.determinism.now_ms()
+        now = self.house.database.about_now()
         times = [w.due_at - now for w in context.activity.waits.values() if w.due_at is not None]
         return max(1.0, float(min(times))) if times else None
 
     def _patience_ms(self, context: RunContext) -> float:
         """How long to keep the coroutine: until the next timer if that is near, or while a child is young."""
-        now, clock = self.house.determinism.now_ms(), self.house.determinism.monotonic_ms()
+        now, clock = self.house.database.about_now(), self.house.determinism.monotonic_ms()
         near = [w.due_at - now for w in context.activity.waits.values() if w.due_at is not None]
         timers = [ms for ms in near if ms <= limits.KEEP_IN_MEMORY_MS]
         if timers:
@@ -297,7 +297,7 @@ class Executor:
         waiting_on = [_waiting_on(w) for w in waits]
         entry = NewEntry(
             type=EntryType.RUN_WAITING,
-            at=self.house.determinism.now_ms(),
+            at=self.house.database.about_now(),
             payload=encode({"waiting_on": waiting_on}),
         )
         times = [w.due_at for w in waits if w.due_at is not None]
@@ -424,7 +424,7 @@ class Executor:
         self._after(appended, RunStatus.SUCCEEDED)
 
     def _success(self, agent: Agent, output: Output) -> tuple[NewEntry, End]:
-        now = self.house.determinism.now_ms()
+        now = self.house.database.about_now()
         if output.message_key is not None:
             payload = encode({"output_step": output.message_key})
             end = End(status=RunStatus.SUCCEEDED, output_key=output.message_key)
@@ -442,7 +442,7 @@ class Executor:
     async def _conclude_failed(self, recording: Recording, exc: BaseException) -> None:
         failure = failure_from(exc)
         data = encode({name: value for name, value in vars_of(failure).items() if value is not None})
-        entry = NewEntry(type=EntryType.RUN_FAILED, at=self.house.determinism.now_ms(), payload=data)
+        entry = NewEntry(type=EntryType.RUN_FAILED, at=self.house.database.about_now(), payload=data)
         end = End(status=RunStatus.FAILED, error=data)
         usage = self._context.usage if self._context is not None else NO_USAGE
         with contextlib.suppress(LeaseLost):
@@ -452,7 +452,7 @@ class Executor:
     async def _conclude_cancelled(self, recording: Recording) -> None:
         reason = await self._cancel_reason()
         entry = NewEntry(
-            type=EntryType.RUN_CANCELLED, at=self.house.determinism.now_ms(), payload=encode({"reason": reason})
+            type=EntryType.RUN_CANCELLED, at=self.house.database.about_now(), payload=encode({"reason": reason})
         )
         finish = Finish(end=End(status=RunStatus.CANCELLED), parent=self.claimed.run.parent_id)
         appended = await recording.change([entry], finish, self.context.usage)
@@ -466,7 +466,7 @@ class Executor:
                 await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
 
     async def _conclude_restarted(self, recording: Recording) -> None:
-        run, now = self.claimed.run, self.house.determinism.now_ms()
+        run, now = self.claimed.run, self.house.database.about_now()
         input = self.context.restart_input or b"null"
         following = RunId(self.house.determinism.new_id())  # fresh each time: it is committed with this run's end
         successor = replace(

@@ -107,6 +107,11 @@ class Database(Protocol):
         """Run `body`, which must not write, on a consistent snapshot."""
         ...
 
+    def about_now(self) -> int:
+        """The database's clock, ms, without asking it: as it was seen last, carried on by ours. Timers are set and looked
+        at by it, and decided in a transaction."""
+        ...
+
     def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
         """Queue a system transaction on the one serial lane of the journal writer; `done` is called on the loop.
 

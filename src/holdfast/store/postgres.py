@@ -168,15 +168,15 @@ class PostgresDatabase:
         async with self._connection() as connection:
             try:
                 await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                result = await body(cast(Tx, PostgresTx(connection, tenant_id, self._about_now())))
+                result = await body(cast(Tx, PostgresTx(connection, tenant_id, self.about_now())))
                 await connection.execute("COMMIT")
                 return result
             except BaseException as exc:
                 await _rollback(connection)
                 raise _translated(exc) from exc
 
-    def _about_now(self) -> int:
-        """The server's clock as the last write saw it, carried on by ours: a read decides nothing by it."""
+    def about_now(self) -> int:
+        """The server's clock as the last write saw it, carried on by ours."""
         return self._frozen() if self._frozen else SYSTEM.now_ms() + self._clock_ahead_ms
 
     @contextlib.asynccontextmanager

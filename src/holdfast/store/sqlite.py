@@ -204,6 +204,9 @@ class SqliteDatabase:
         self._enqueue(_Item(tenant_id, body, done=done))
         return cast(T, await answer)
 
+    def about_now(self) -> int:
+        return self._now_ms()
+
     def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
         self._enqueue(_Item(None, body, done=done, on_failure=failed))
 
