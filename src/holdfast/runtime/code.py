@@ -15,12 +15,13 @@ from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic_core import PydanticSerializationError
 
 from holdfast.agents import base
 from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry
 from holdfast.agents.tools import Tool
 from holdfast.domain.agents import EffectClass
-from holdfast.domain.encoding import decode, encode
+from holdfast.domain.encoding import checked, decode, encode
 from holdfast.domain.errors import Invalid, StepFailed
 from holdfast.domain.journal import StepKind
 
@@ -116,9 +117,9 @@ def _outcome(call: Call, value: Any) -> Outcome:
         return Outcome(payload=encode(value, what=f"What step {call.name!r} returned"))
     try:
         encoded = adapter.dump_json(value, by_alias=True)
-    except Exception:
-        encoded = encode(value, what=f"What step {call.name!r} returned")
-    return Outcome(payload=encoded)
+    except (PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError):
+        encoded = encode(value, what=f"What step {call.name!r} returned")  # not what its annotation says it is
+    return Outcome(payload=checked(encoded, what=f"What step {call.name!r} returned"))
 
 
 def value_of(call: Call, recorded: Recorded) -> Any:

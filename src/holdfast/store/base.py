@@ -108,8 +108,10 @@ class Database(Protocol):
         ...
 
     def about_now(self) -> int:
-        """The database's clock, ms, without asking it: as it was seen last, carried on by ours. Timers are set and looked
-        at by it, and decided in a transaction."""
+        """The database's clock, ms, without asking it: as it was seen last, carried on by ours.
+
+        Timers are set and looked at by it, and decided in a transaction.
+        """
         ...
 
     def submit(self, body: TxBody[T], done: Callable[[T | BaseException], None], failed: Callable[[], None]) -> None:
