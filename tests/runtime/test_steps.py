@@ -207,6 +207,23 @@ async def test_a_result_beyond_the_limit_fails_the_step_and_names_the_limit(
     assert "1,000" in failure["message"]
 
 
+async def test_the_limit_holds_for_a_result_of_an_annotated_type_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.domain.encoding.PAYLOAD_BYTES_MAX", 1_000)
+
+    async def many() -> list[str]:
+        return ["x" * 100] * 20
+
+    @workflow("w")
+    async def w(ctx: Context) -> int:
+        return len(await ctx.step("many", many))
+
+    failure = error(await outcome(await desk.open(w), "w"))
+    assert failure["code"] == "not_encodable"
+    assert "1,000" in failure["message"]
+
+
 async def test_with_durability_sync_every_step_is_durable_before_the_next_begins(desk: Desk) -> None:
     faults = CrashPoint()
     durable: list[list[str]] = []
