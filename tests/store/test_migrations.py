@@ -13,8 +13,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import make_url
 
-from holdfast.domain.errors import SchemaMismatch, Unavailable
+from holdfast.domain.errors import DefinitionError, SchemaMismatch, Unavailable
 from holdfast.store import migrate
 from holdfast.store.migrate import SchemaState
 from holdfast.store.schema import metadata
@@ -167,6 +168,31 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) 
     for url in (f"sqlite:///{tmp_path}/none/x.db", "postgresql://nobody@127.0.0.1:1/none"):
         with pytest.raises(Unavailable):
             await migrate.state(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret@h:word/x", "nonsense", "postgresql://u:secret/part@h:1:2/x"])
+async def test_a_url_that_cannot_be_read_is_said_to_be_one_without_its_password(url: str) -> None:
+    for ask in (migrate.upgrade, migrate.state, migrate.demand_current):
+        with pytest.raises(DefinitionError, match="database URL cannot be read") as said:
+            await ask(url)
+        assert "secret" not in said.value.message
+
+
+async def test_what_the_database_refused_is_told_in_its_own_words_and_with_its_name(bare_url: str) -> None:
+    url = make_url(bare_url)
+    with pytest.raises(Unavailable) as said:
+        await execute(bare_url, "SELECT * FROM nowhere")
+    name = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    assert str(name) in said.value.message
+    assert "nowhere" in said.value.message
+    assert "SELECT" not in said.value.message
+    assert "sqlalche.me" not in said.value.message
+
+
+async def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
+    with pytest.raises(Unavailable, match=r"postgresql://nobody:\*\*\*@127\.0\.0\.1:1/none: ") as said:
+        await migrate.state("postgresql://nobody:secret@127.0.0.1:1/none")
+    assert "secret" not in said.value.message
 
 
 async def test_an_upgrade_waits_for_another_process_that_migrates(tmp_path: Path) -> None:

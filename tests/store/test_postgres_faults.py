@@ -91,9 +91,11 @@ class Wire:
 
     async def close(self) -> None:
         self._server.close()
+        await asyncio.sleep(0)  # a link that was just accepted begins, and is known
         for link in list(self._links):
             link.cancel()
         await asyncio.gather(*self._links, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed in the next round
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -134,8 +136,8 @@ class Wire:
         finally:
             for one in both:
                 one.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
             server_out.transport.abort()
+            await asyncio.gather(*both, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

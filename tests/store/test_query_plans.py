@@ -13,19 +13,38 @@ import pytest
 from sqlalchemy import text
 
 from holdfast.domain.access import ApiKey
+from holdfast.domain.approvals import ApprovalStatus, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
-from holdfast.domain.ids import LOCAL_ADMIN, KeyId, RunId, ThreadId
+from holdfast.domain.effects import EffectStatus
+from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, RunId, ThreadId
 from holdfast.domain.runs import Run, RunStatus
-from holdfast.store import claims, entries, heads, idempotency, messages, principals, runs, threads
+from holdfast.store import (
+    approvals,
+    awaited,
+    claims,
+    effects,
+    entries,
+    heads,
+    idempotency,
+    messages,
+    principals,
+    runs,
+    threads,
+)
 from holdfast.store import postgres as postgres_module
 from holdfast.store import sqlite as sqlite_module
+from holdfast.store.approvals import ApprovalFilter
+from holdfast.store.awaited import Await, Awaited, EventWait
 from holdfast.store.base import Tx
+from holdfast.store.effects import EffectFilter
 from holdfast.store.heads import Head
 from holdfast.store.runs import RunFilter
 from holdfast.testing.store import MIDNIGHT_MS, TENANT, WORKER_A, WORKER_B, Clock, Store
 from tests import databases
 
 RUN, THREAD = RunId(b"r" * 16), ThreadId(b"t" * 16)
+EFFECT, APPROVAL = EffectId(b"e" * 16), ApprovalId(b"a" * 16)
+HELD = 1_000
 
 
 class Undo(Exception):
@@ -95,6 +114,36 @@ async def populate(store: Store) -> None:
             await principals.add_key(tx, ApiKey(TENANT, KeyId(store.new_id()), LOCAL_ADMIN, "k", b"d", 1, None, None))
 
     await store.write(body)
+    await populate_holds(store)
+
+
+async def populate_holds(store: Store) -> None:
+    """Many effects and questions that are settled, a few that are not; many events, and who waits for some."""
+    claimed = await store.started()
+    runs_of = [RunId(store.new_id()) for _ in range(HELD // 4)]
+
+    async def held(tx: Tx) -> None:
+        for number in range(HELD):
+            run_id = runs_of[number % len(runs_of)]
+            plan = store.planned(f"pay#{number}", business_key=f"o{number}")
+            ask = store.question(claimed, f"q#{number}", demand=Demand(expires_ms=1_000 + number))
+            await effects.plan(tx, [(TENANT, run_id, 1, plan)])
+            await approvals.open_all(tx, [(TENANT, run_id, ask)])
+            await awaited.note(tx, [(TENANT, run_id, Await(f"e#{number}", f"name {number}", ""))])
+
+    await store.write(held)
+
+    async def settled(tx: Tx) -> None:
+        await tx.execute(text("UPDATE effects SET status = 'committed' WHERE key <> 'pay#1'"))
+        await tx.execute(text("UPDATE effects SET status = 'unknown' WHERE key = 'pay#1'"))
+        await tx.execute(text("UPDATE approvals SET status = 'approved' WHERE key LIKE '%8' OR key LIKE '%9'"))
+        await tx.execute(text("UPDATE approvals SET status = 'rejected' WHERE key LIKE '%7'"))
+        for number in range(HELD):
+            name = "busy" if number % 2 else f"name {number}"
+            event = Awaited(TENANT, EventId(store.new_id()), f"x{number}", name, "", b"1", LOCAL_ADMIN, 0, tx.now_ms)
+            await awaited.add(tx, event)
+
+    await store.write(settled)
 
 
 @pytest.fixture(scope="module", params=["sqlite, fresh", "sqlite, analyzed", "postgresql"])
@@ -167,6 +216,38 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "messages of a run": ("pk_messages|PRIMARY KEY", lambda tx: messages.positions_of_run(tx, TENANT, THREAD, RUN)),
     "result of a step": ("ux_entries_key", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
     "a key": ("ix_api_keys_id", lambda tx: principals.by_key(tx, b"k" * 16)),  # type: ignore[arg-type]
+    "an effect of a step": ("pk_effects|PRIMARY KEY|effects_1", lambda tx: effects.get(tx, TENANT, RUN, "k")),
+    "an effect": ("ux_effects_id", lambda tx: effects.by_id(tx, TENANT, EFFECT)),
+    "effects of a run": ("pk_effects|effects_1", lambda tx: effects.of_run(tx, TENANT, RUN)),
+    "whether a run acted": ("pk_effects|effects_1", lambda tx: effects.may_have_acted(tx, TENANT, RUN)),
+    "unknown effects, counted": ("ix_effects_unknown", effects.unknown_counts),
+    "unknown effects": (
+        "ix_effects_unknown|ux_effects_id",
+        lambda tx: effects.page(tx, TENANT, EffectFilter(status=(EffectStatus.UNKNOWN,))),
+    ),
+    "effects of a run that ends": ("pk_effects|effects_1", lambda tx: effects.close(tx, TENANT, RUN)),
+    "open in a group": ("ix_approvals_open", lambda tx: approvals.group_open(tx, TENANT, RUN, "g")),
+    "due questions": ("ix_approvals_expires_at", lambda tx: approvals.due(tx, 9)),
+    "the next due question": ("ix_approvals_expires_at", approvals.next_due_at),
+    "the inbox": (
+        "ix_approvals_status",
+        lambda tx: approvals.page(tx, TENANT, ApprovalFilter(status=(ApprovalStatus.PENDING,))),
+    ),
+    "questions of a run that ends": ("ix_approvals_open|ux_approvals_key", lambda tx: approvals.close(tx, TENANT, RUN)),
+    "the question about an effect": (
+        "ix_approvals_open|ux_approvals_key",
+        lambda tx: approvals.of_effect(tx, TENANT, RUN, EFFECT),
+    ),
+    "who waits for an event": ("ix_event_waits_name", lambda tx: awaited.waiters(tx, TENANT, "busy", "")),
+    "an event by its sender's id": (
+        "ux_awaited_events_external_id",
+        lambda tx: awaited.by_external_id(tx, TENANT, "x1"),
+    ),
+    "the oldest event": (
+        "ux_awaited_events_seq",
+        lambda tx: awaited.oldest(tx, TENANT, RUN, EventWait("busy", "", 0)),
+    ),
+    "old events": ("ix_awaited_events_created_at", awaited.expire),
     "expired idempotency keys": ("ix_idempotency_keys_created_at", idempotency.expire),
 }
 
@@ -215,3 +296,27 @@ async def test_a_timer_costs_nothing_for_runs_that_do_not_wait(store: Store) -> 
     plan = (await plans(store, lambda tx: runs.due(tx, 9)))[0]
     assert "SCAN" not in plan, plan
     assert "Filter" not in plan, plan
+
+
+async def test_the_oldest_event_is_the_first_that_the_index_gives(store: Store) -> None:
+    wait = EventWait("busy", "", 0)
+    plan = (await plans(store, lambda tx: awaited.oldest(tx, TENANT, RUN, wait)))[0]
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+async def test_open_questions_are_found_without_reading_those_that_are_closed(store: Store) -> None:
+    plan = (await plans(store, lambda tx: approvals.due(tx, 9)))[0]
+    assert "SCAN" not in plan, plan
+    assert "Filter" not in plan, plan
+
+
+async def test_what_a_run_waits_for_is_asked_of_indexes(store: Store) -> None:
+    async def work(tx: Any) -> None:
+        await approvals.closed_among(tx, TENANT, [APPROVAL])
+        await approvals.open_below(tx, TENANT, RUN)
+
+    for plan in await plans(store, work):
+        assert "Seq Scan" not in plan, plan
+        scans = [line for line in plan.splitlines() if line.startswith("SCAN ") and " INDEX " not in line]
+        assert not [line for line in scans if line not in ("SCAN CONSTANT ROW", "SCAN t", "SCAN tree")], plan

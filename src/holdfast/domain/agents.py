@@ -13,13 +13,6 @@ class AgentKind(StrEnum):
     WORKFLOW = "workflow"
 
 
-class EffectClass(StrEnum):
-    """What is known about a tool's side effects. `read` changes nothing; `unsafe` (the default) may do anything."""
-
-    READ = "read"
-    UNSAFE = "unsafe"
-
-
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
     """An agent as some worker registered it; `definition` is JSON, `version` its fingerprint."""

@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json, to_json
 
-from holdfast.domain.errors import NotEncodable
+from holdfast.domain.errors import Invalid, NotEncodable
 from holdfast.domain.limits import PAYLOAD_BYTES_MAX
 
 DIGEST_BYTES = 16
@@ -63,14 +63,92 @@ def storable_text(text: str, *, what: str, chars_max: int) -> str:
     return text
 
 
+TIME_MS_MIN: Final = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
+TIME_MS_MAX: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+
+def storable_time(ms: int, *, what: str) -> int:
+    """`ms` (UTC) itself, if it can be shown: RFC 3339 knows the years 1 to 9999."""
+    if not TIME_MS_MIN <= ms <= TIME_MS_MAX:
+        raise Invalid(f"{what} is ms UTC within the years 1 to 9999, not {ms}.", code="invalid_time")
+    return ms
+
+
 def canonical(value: Any) -> bytes:
-    """One spelling of a value: sorted keys, no spaces, sets in order (RFC 8785 for what JSON arguments can be)."""
+    """One spelling of a value, the JSON Canonicalization Scheme of RFC 8785: members sorted by their UTF-16 code units,
+    no spaces, numbers as ECMAScript writes them; sets in order.
+
+    Integers keep all their digits, also beyond 2^53, where the scheme knows only doubles.
+
+    >>> canonical({"b": 1.0, "a": 1e21, "c": [0.002, 1e-7, -0.0]})
+    b'{"a":1e+21,"b":1,"c":[0.002,1e-7,0]}'
+    """
     try:
         plain = from_json(to_json(_ordered(value), inf_nan_mode="strings", by_alias=True))
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        parts: list[str] = []
+        _write(plain, parts)
+        return "".join(parts).encode()
     except (PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError) as exc:
         reason = str(exc).split("\n", 1)[0][:300]
         raise NotEncodable(f"Arguments cannot be stored as JSON: {reason}") from None
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        names = sorted(members) if all(name.isascii() for name in members) else sorted(members, key=_utf16)
+        parts.append("{")
+        for n, name in enumerate(names):
+            parts.append(("," if n else "") + _quoted(name) + ":")
+            _write(members[name], parts)
+        parts.append("}")
+    elif isinstance(value, list):
+        parts.append("[")
+        for n, item in enumerate(cast("list[Any]", value)):
+            if n:
+                parts.append(",")
+            _write(item, parts)
+        parts.append("]")
+    elif isinstance(value, str):
+        parts.append(_quoted(value))
+    elif isinstance(value, float):
+        parts.append(_number(value))
+    else:
+        parts.append(_CONSTANTS[value].decode() if value is None or isinstance(value, bool) else str(value))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _utf16(name: str) -> bytes:
+    return name.encode("utf-16-be")
+
+
+def _number(value: float) -> str:
+    """As ECMAScript's Number::toString: the shortest digits that read back, plain from 1e-6 up to 1e21.
+
+    Python's `repr` finds the same digits; only where it changes to exponents, and how it writes them, differ.
+    """
+    if value == 0:
+        return "0"
+    digits, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = digits.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    point = len(whole) + int(exponent or 0)  # how many digits stand before the decimal point
+    figures = (whole + fraction).lstrip("0")
+    point -= len(whole + fraction) - len(figures)
+    figures = figures.rstrip("0")
+    sign = "-" if value < 0 else ""
+    if len(figures) <= point <= 21:
+        return sign + figures + "0" * (point - len(figures))
+    if 0 < point <= 21:
+        return f"{sign}{figures[:point]}.{figures[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{figures}"
+    power = point - 1
+    mantissa = figures[0] + (f".{figures[1:]}" if len(figures) > 1 else "")
+    return f"{sign}{mantissa}e{'+' if power > 0 else '-'}{abs(power)}"
 
 
 def digest(value: Any) -> bytes:

@@ -13,7 +13,10 @@
     │   ├── JournalMismatch         the code asked for another step than the journal holds
     │   ├── UnscopedConcurrency     ctx used from a task that ctx.gather did not make
     │   ├── StepFailed              a step ran out of attempts; recorded, raised again on replay
-    │   │   └── ChildFailed         a child run ended as failed or cancelled
+    │   │   ├── ChildFailed         a child run ended as failed or cancelled
+    │   │   ├── CallRefused         a tool call was not made: denied, rejected, expired, or a duplicate
+    │   │   ├── NotAnswered         a question was rejected, or nobody answered in time
+    │   │   └── EventTimedOut       no event came in time
     │   ├── LimitReached            a limit of the run; the run can be continued with a higher one
     │   ├── OutputInvalid           the model did not produce the declared output within its retries
     │   └── ModelFault              a model provider said no, or nothing
@@ -32,7 +35,7 @@ HTTP statuses are given to these classes in `web/problems.py` and nowhere else.
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class HoldfastError(Exception):
@@ -172,6 +175,32 @@ class ChildFailed(StepFailed):
     """A child run did not succeed."""
 
     code = "child_failed"
+
+
+class CallRefused(StepFailed):
+    """A tool call was not made.
+
+    Codes: `tool_denied`, `tool_disabled`, `approval_rejected`, `approval_expired`, `duplicate_effect`.
+    """
+
+    code = "tool_denied"
+
+
+REFUSALS: Final = frozenset(
+    {"tool_denied", "tool_disabled", "approval_rejected", "approval_expired", "duplicate_effect"}
+)
+
+
+class NotAnswered(StepFailed):
+    """A question was not answered: `ask_rejected` or `ask_expired`."""
+
+    code = "ask_expired"
+
+
+class EventTimedOut(StepFailed, TimeoutError):
+    """No such event came in time."""
+
+    code = "event_timed_out"
 
 
 class LimitReached(RunError):

@@ -8,7 +8,7 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     run.waiting         waiting_on: [{type, id, …}]
     run.succeeded       output, successor?: run_id      run.failed     error: {code, message, step?, retryable, …}
     run.cancelled       reason                          run.retried    voids: [{key, attempt}]
-    run.version_changed agent, from, to
+    run.version_changed agent, from, to                 run.compensating  status, error | reason: how it will end
     step.opened         key, kind, name, attempt, and for a sleep due_at, for a child agent
     step.completed      seq, key, kind, name, attempt, status, output, started_at, ended_at, message_id?
     step.failed         the same with error instead of output
@@ -16,6 +16,10 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     message.completed   seq, key, name, attempt, status, message_id, role, parts, usage, started_at, ended_at
     tool.started        key, kind, name, attempt        durable only for tools that may change something
     tool.completed      seq, key, kind, name, attempt, status, call_id, result | error, message_id, started_at, ended_at
+    approval.requested  key, approval_id, type, message, reason, tool?, group, expires_ms; a question opened
+    approval.changed    the same id with what changed: a decision that was not the last, an edit, an escalation
+    approval.resolved   seq, key, approval_id, type, status, answer?, arguments?, note?, decided_by
+    effect.unknown      key, approval_id, effect_id, tool, reason: nobody knows whether it was done, a person is asked
     custom              name, data                      state.changed  key, name, value
 
 Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text} and `step.started` {key, kind, name}.
@@ -74,8 +78,11 @@ def timestamp(ms: int) -> str:
 
     >>> timestamp(1_700_000_000_123)
     '2023-11-14T22:13:20.123Z'
+    >>> timestamp(-62_135_596_800_000)
+    '0001-01-01T00:00:00.000Z'
     """
-    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    seconds = datetime.fromtimestamp(ms // 1000, UTC).isoformat().removesuffix("+00:00")
+    return f"{seconds}.{ms % 1000:03d}Z"
 
 
 def or_none(ms: int | None) -> str | None:
@@ -128,13 +135,22 @@ def data_of(entry: AnyEntry, *, seq: int | None, written: Written | None, output
             | EntryType.RUN_RESUMED
             | EntryType.RUN_RECOVERED
             | EntryType.RUN_CANCELLED
+            | EntryType.RUN_COMPENSATING
             | EntryType.RUN_VERSION_CHANGED
             | EntryType.MESSAGE_STARTED
             | EntryType.CUSTOM
         ):
             return decode(entry.payload) or {}
-        case EntryType.STEP_OPENED | EntryType.TOOL_STARTED:
+        case (
+            EntryType.STEP_OPENED
+            | EntryType.TOOL_STARTED
+            | EntryType.APPROVAL_REQUESTED
+            | EntryType.APPROVAL_CHANGED
+            | EntryType.EFFECT_UNKNOWN
+        ):
             return {**_named(entry), **_with_time(decode(entry.payload) or {})}
+        case EntryType.APPROVAL_RESOLVED:
+            return {**_result(entry, seq, written), **_decided(entry)}
         case EntryType.STEP_COMPLETED | EntryType.STEP_FAILED:
             return {**_result(entry, seq, written), **_output(entry)}
         case EntryType.MESSAGE_COMPLETED:
@@ -162,6 +178,12 @@ def _result(entry: AnyEntry, seq: int | None, written: Written | None) -> Data:
     if written is not None:
         data |= {"message_id": text(MESSAGE, written.id), "role": written.role.value}
     return data
+
+
+def _decided(entry: AnyEntry) -> Data:
+    """What came of a question; what it had demanded is the runtime's business."""
+    said: Data = decode(entry.payload) or {}
+    return {name: value for name, value in said.items() if name != "demand"}
 
 
 def _output(entry: AnyEntry) -> Data:

@@ -20,11 +20,15 @@ ThreadId = NewType("ThreadId", bytes)
 RunId = NewType("RunId", bytes)
 MessageId = NewType("MessageId", bytes)
 WorkerId = NewType("WorkerId", bytes)
+ApprovalId = NewType("ApprovalId", bytes)
+EffectId = NewType("EffectId", bytes)
+EventId = NewType("EventId", bytes)
 
 ID_BYTES = 16
 ID_TIME_BYTES = 6
 
 TENANT, PRINCIPAL, KEY, THREAD, RUN, MESSAGE, WORKER = "ten", "pri", "key", "thr", "run", "msg", "wrk"
+APPROVAL, EFFECT, EVENT = "apr", "eff", "evt"
 
 DEFAULT_TENANT = TenantId(b"\x00" * 15 + b"\x01")
 LOCAL_ADMIN = PrincipalId(b"\x00" * 15 + b"\x02")
@@ -49,7 +53,10 @@ def parse(prefix: str, value: str) -> bytes:
     raise NotFound(f"There is no {NAMES.get(prefix, 'resource')} with this id.")
 
 
-NAMES = {TENANT: "tenant", PRINCIPAL: "principal", KEY: "key", THREAD: "thread", RUN: "run", MESSAGE: "message"}
+NAMES = {
+    TENANT: "tenant", PRINCIPAL: "principal", KEY: "key", THREAD: "thread", RUN: "run", MESSAGE: "message",
+    APPROVAL: "approval", EFFECT: "effect", EVENT: "event",
+}  # fmt: skip
 
 
 def derived(*parts: bytes | str) -> bytes:

@@ -31,6 +31,7 @@ class EntryType(StrEnum):
     RUN_FAILED = "run.failed"
     RUN_CANCELLED = "run.cancelled"
     RUN_RETRIED = "run.retried"
+    RUN_COMPENSATING = "run.compensating"
     RUN_VERSION_CHANGED = "run.version_changed"
     STEP_OPENED = "step.opened"
     STEP_COMPLETED = "step.completed"
@@ -39,6 +40,10 @@ class EntryType(StrEnum):
     MESSAGE_COMPLETED = "message.completed"
     TOOL_STARTED = "tool.started"
     TOOL_COMPLETED = "tool.completed"
+    APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_CHANGED = "approval.changed"
+    APPROVAL_RESOLVED = "approval.resolved"
+    EFFECT_UNKNOWN = "effect.unknown"
     CUSTOM = "custom"
     STATE_CHANGED = "state.changed"
 
@@ -111,7 +116,7 @@ class NewBlob:
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond or two, once a step
 class NewEntry:
     """An entry on its way into the journal. `payload`, `error` and `prompt` are JSON; times are ms UTC."""
 
@@ -218,6 +223,7 @@ class Journal:
     def add(self, entry: Entry) -> None:
         if entry.type is EntryType.RUN_RETRIED:
             self._void(decode(entry.payload)["voided"])
+            self._open_anew()
         elif entry.key is not None:
             if entry.phase is Phase.OPENING:
                 self.openings[entry.key] = entry
@@ -232,6 +238,13 @@ class Journal:
             gone = (self.results.pop(key, None), self.openings.pop(key, None))
             last = max([attempt, *((e.attempt or 1) for e in gone if e)])
             self.attempts[key] = max(self.attempt(key), last + 1)
+
+    def _open_anew(self) -> None:
+        """The run's end closed its questions and waits: those that have no result are opened once more."""
+        for key, opened in list(self.openings.items()):
+            if opened.kind in (StepKind.INTERRUPT, StepKind.EVENT) and key not in self.results:
+                del self.openings[key]
+                self.attempts[key] = max(self.attempt(key), (opened.attempt or 1) + 1)
 
     def attempt(self, key: str) -> int:
         """The attempt that the next result of this step is, from 1."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from holdfast.domain.encoding import decode, encode
-from holdfast.domain.journal import StepKind
+from holdfast.domain.journal import Entry, StepKind
 from holdfast.domain.threads import Message, Role
 
 Part = dict[str, Any]
@@ -63,6 +63,14 @@ def step_output(kind: str | None, payload: bytes | None) -> bytes | None:
     data = _object(_object(decode(payload)).get("data"))
     said = {"model": data.get("model_name"), "finish_reason": data.get("finish_reason")}
     return encode({"parts": response_parts(payload), **said})
+
+
+def tool_result(step: Entry) -> Any:
+    """What a recorded tool returned. The step of a model's call is the message that the model reads, with the result
+    in it: its key ends in the call's index, where that of a step which code named ends in `#n`."""
+    recorded = decode(step.payload)
+    named = "#" in (step.key or "").rpartition("/")[2]
+    return recorded if named else _object(recorded).get("result")
 
 
 def response_text(payload: bytes | None) -> str:

@@ -9,7 +9,7 @@ failed  → queued                  (retry only)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
@@ -52,6 +52,14 @@ class OnBusy(StrEnum):
     REJECT = "reject"
     INTERRUPT = "interrupt"
     ROLLBACK = "rollback"
+
+
+class Undo(IntEnum):
+    """Whether what a run did is undone before it ends."""
+
+    NO = 0
+    ASKED = 1
+    BEGUN = 2
 
 
 class OnDisconnect(StrEnum):
@@ -133,6 +141,7 @@ class Run:
     started_at: int | None
     ended_at: int | None
     successor_id: RunId | None = None
+    undo: Undo = Undo.NO
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, text, update
@@ -92,8 +92,10 @@ async def tools_off(tx: Tx, tenant_id: TenantId) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
+    """A process that executes runs. `agents`: the version that it has of each."""
+
     id: WorkerId
-    agents: tuple[str, ...]
+    agents: Mapping[str, str]
     host: str
     pid: int
     slots: int
@@ -116,14 +118,14 @@ _GONE = text("DELETE FROM workers WHERE tenant_id = :tenant_id AND (id = :id OR 
 WORKERS_MAX = 1_000
 
 
-async def seen(tx: Tx, worker: WorkerId, agents: Sequence[str], host: str, pid: int, slots: int) -> None:
-    """A worker is alive and runs these agents."""
+async def seen(tx: Tx, worker: WorkerId, agents: Mapping[str, str], host: str, pid: int, slots: int) -> None:
+    """A worker is alive and runs these agents (id → version)."""
     await tx.execute(
         _SEEN,
         {
             "tenant_id": DEFAULT_TENANT,
             "id": worker,
-            "agents": encode(sorted(agents)),
+            "agents": encode(dict(sorted(agents.items()))),
             "host": host,
             "pid": pid,
             "slots": slots,
@@ -136,7 +138,7 @@ async def workers(tx: Tx, *, seen_within_ms: int) -> list[Worker]:
     rows = await tx.all(
         _WORKERS, {"b_tenant_id": DEFAULT_TENANT, "b_since": tx.now_ms - seen_within_ms, "b_limit": WORKERS_MAX}
     )
-    return [Worker(r[0], tuple(decode(r[1])), r[2], r[3], r[4], r[5], r[6]) for r in rows]
+    return [Worker(r[0], decode(r[1]), r[2], r[3], r[4], r[5], r[6]) for r in rows]
 
 
 async def forget_worker(tx: Tx, worker: WorkerId, *, unseen_for_ms: int) -> None:

@@ -11,11 +11,12 @@ verb its own commit; Core still owns the tables, the types and the SQL text here
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy.sql.expression import Executable
 
-from holdfast.domain.errors import HoldfastError
+from holdfast.domain.errors import HoldfastError, Unavailable
 from holdfast.domain.ids import TenantId
 
 T = TypeVar("T")
@@ -64,6 +65,22 @@ class Tx(Protocol):
         ...
 
 
+class Session(Protocol):
+    """A transaction that user code drives, statement by statement, for a bounded time (`Database.session`)."""
+
+    async def execute(self, statement: Executable, params: Params | None = None) -> int:
+        """Run a write; how many rows it changed."""
+        ...
+
+    async def rows(self, statement: Executable, params: Params | None = None) -> list[dict[str, Any]]:
+        """Run a query, or a write with RETURNING; its rows by column name."""
+        ...
+
+    async def finish(self, body: TxBody[T]) -> T:
+        """Run `body` as the last thing in the transaction, and commit. Raises like `Database.write`."""
+        ...
+
+
 TxBody = Callable[[Tx], Coroutine[Any, Any, T]]
 
 
@@ -107,6 +124,14 @@ class Database(Protocol):
         """Run `body`, which must not write, on a consistent snapshot."""
         ...
 
+    def session(self, tenant_id: TenantId, within_ms: int) -> AbstractAsyncContextManager[Session]:
+        """A transaction that stays open between statements, for at most `within_ms`; undone unless it is finished.
+
+        On SQLite nobody else in the process writes meanwhile. Raises `Unavailable` (`transaction_timeout`) from the
+        statement that comes too late.
+        """
+        ...
+
     def about_now(self) -> int:
         """The database's clock, ms, without asking it: as it was seen last, carried on by ours.
 
@@ -134,6 +159,15 @@ class Database(Protocol):
     async def changed_elsewhere(self) -> bool | None:
         """Whether another process wrote since this was last asked; None where the database can tell by itself."""
         ...
+
+
+def too_late(within_ms: int) -> Unavailable:
+    """What the statement of a session hears that comes after its time."""
+    return Unavailable(
+        f"The transaction was open for longer than {within_ms:,} ms and was undone; do less in it, or wait for nothing "
+        "else while it is open.",
+        code="transaction_timeout",
+    )
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:

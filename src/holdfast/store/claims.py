@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.domain import limits
+from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.ids import WORKER, MessageId, RunId, TenantId, ThreadId, WorkerId, derived, text
 from holdfast.domain.journal import Entry, EntryType, NewEntry, NewMessage
-from holdfast.domain.runs import Run, RunStatus
+from holdfast.domain.runs import Run, RunStatus, Undo
 from holdfast.domain.threads import Role
-from holdfast.store import ending, entries, heads, messages, runs, threads
+from holdfast.store import effects, ending, entries, heads, messages, runs, threads
 from holdfast.store.base import Row, Tx
 from holdfast.store.heads import Head
 from holdfast.store.runs import Candidate, End
@@ -23,7 +24,7 @@ from holdfast.store.runs import Candidate, End
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that is now ours. `entries` is its journal from before this claim, `input` is JSON; `positions` tells, for
-    each entry that is a message (by `pos`), its place in the thread."""
+    each entry that is a message (by `pos`), its place in the thread. `effects`: the run's part of the ledger."""
 
     run: Run
     epoch: int
@@ -34,6 +35,7 @@ class Claimed:
     lapses: int
     positions: Mapping[int, int]
     appended: tuple[tuple[int, NewEntry], ...] = ()
+    effects: tuple[Effect, ...] = ()
 
 
 def input_message_id(run_id: RunId) -> MessageId:
@@ -91,6 +93,7 @@ async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, le
         lapses=head.lapses,
         positions=positions,
         appended=tuple((first_pos + n + 1, entry) for n, entry in enumerate(new)),
+        effects=() if first else tuple(await effects.of_run(tx, run.tenant_id, run.id)),
     )
 
 
@@ -181,7 +184,7 @@ async def requeue_orphan(
     assert run is not None
     assert run.status is RunStatus.RUNNING, "an owned head belongs to a running run"
     lapses = head.lapses + 1
-    if head.cancel:
+    if head.cancel and not await to_be_undone(tx, run):
         ended = await end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, _reason(run))
         return replace(ended, lapses=lapses, cancelled=True)
     if lapses >= limits.LAPSES_POISONED:
@@ -196,6 +199,13 @@ async def requeue_orphan(
     backoff = limits.LAPSE_BACKOFF_MS * 2 ** (lapses - 2) if lapses >= limits.LAPSES_ALONE else 0
     await runs.requeue(tx, tenant_id, run_id, RunStatus.RUNNING, at=tx.now_ms + backoff)
     return Requeued(tenant_id, run_id, thread_id, run.agent, lapses, parent_id=run.parent_id)
+
+
+async def to_be_undone(tx: Tx, run: Run) -> bool:
+    """Whether a run that was asked to stop has to be claimed once more, to undo what it did."""
+    if run.undo is Undo.NO or run.started_at is None:
+        return False
+    return bool(await effects.committed_below(tx, run.tenant_id, run.id))
 
 
 def _reason(run: Run) -> dict[str, object]:
@@ -216,6 +226,7 @@ async def end_unowned(
     await runs.set_usage(
         tx, run.tenant_id, run.id, await runs.usage_so_far(tx, run.tenant_id, run.id), run.acting_agent
     )
+    await ending.close(tx, run.tenant_id, run.id)
     after = await ending.end(
         tx, run.tenant_id, run.id, run.thread_id, run.parent_id, run.status, End(status=status, error=error)
     )

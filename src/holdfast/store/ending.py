@@ -1,5 +1,5 @@
-"""What follows when a run ends, whoever ended it: its thread's next run becomes claimable, its parent is woken, and a
-rollback hides its messages, unless the run had begun a tool that may have changed something."""
+"""What follows when a run ends, whoever ended it: what it held open is closed, its thread's next run becomes claimable,
+its parent is woken, and a rollback hides its messages, unless the run has done something, or may have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from holdfast.domain.ids import RunId, TenantId, ThreadId
 from holdfast.domain.runs import OnBusy, RunStatus
-from holdfast.store import entries, messages, runs
+from holdfast.store import approvals, awaited, effects, messages, runs
 from holdfast.store.base import Tx
 from holdfast.store.runs import End
 
@@ -40,13 +40,21 @@ async def end(
     return Aftermath(promoted, woken)
 
 
+async def close(tx: Tx, tenant_id: TenantId, run_id: RunId) -> None:
+    """Close what the run held: calls that were planned are given up, questions need no answer any more, and of calls
+    under way nobody knows what became of them. Those stay in the ledger as `unknown` until a person says."""
+    await effects.close(tx, tenant_id, run_id)
+    await approvals.close(tx, tenant_id, run_id)
+    await awaited.close(tx, tenant_id, run_id)
+
+
 async def _roll_back(tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId) -> None:
     """A model must not forget what it did: with a change made, rollback is applied as interrupt, and the run that
     asked for it says so."""
     run = await runs.get(tx, tenant_id, run_id)
     if run is None or not run.rollback:
         return
-    if await entries.started_a_changing_tool(tx, tenant_id, run_id):
+    if await effects.may_have_acted(tx, tenant_id, run_id):
         await runs.soften_rollbacks(tx, tenant_id, thread_id, OnBusy.INTERRUPT)
     else:
         await messages.hide_run(tx, tenant_id, thread_id, run_id)

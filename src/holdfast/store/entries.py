@@ -223,9 +223,15 @@ async def last_result(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> E
     return None if row is None else _entry(row)
 
 
-_UNENDED_TOOL = select(_e.pos).where(*_OF_RUN, _e.type == EntryType.TOOL_STARTED.value).limit(1)
+_OPENING = select(*_COLUMNS).select_from(_WITH_BLOB).where(
+    *_OF_RUN,
+    _e.key == bindparam("b_key"),
+    _e.phase == Phase.OPENING.value,
+    _e.attempt == bindparam("b_attempt"),
+)  # fmt: skip
 
 
-async def started_a_changing_tool(tx: Tx, tenant_id: TenantId, run_id: RunId) -> bool:
-    """Whether the run ever began a tool that may change something (only those have an opening)."""
-    return await tx.first(_UNENDED_TOOL, {"b_tenant_id": tenant_id, "b_run_id": run_id}) is not None
+async def opening(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str, attempt: int) -> Entry | None:
+    """What opened a step. Index ux_entries_key."""
+    row = await tx.first(_OPENING, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key, "b_attempt": attempt})
+    return None if row is None else _entry(row)

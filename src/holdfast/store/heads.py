@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, tuple_, update
+from sqlalchemy import bindparam, insert, select, update
 
 from holdfast.domain.ids import RunId, TenantId, ThreadId, WorkerId
 from holdfast.store import schema
@@ -88,25 +88,22 @@ async def lock_threads(tx: Tx, threads: Iterable[tuple[TenantId, ThreadId]]) -> 
 
 async def lock_many(tx: Tx, runs: Iterable[tuple[TenantId, RunId]]) -> dict[RunId, Head]:
     """Lock heads in id order; those that exist."""
-    found: dict[RunId, Head] = {}
-    for tenant_id, run_id in sorted(set(runs), key=lambda r: r[1]):
-        head = await lock(tx, tenant_id, run_id)
-        if head is not None:
-            found[run_id] = head
-    return found
+    wanted = sorted(set(runs), key=lambda r: r[1])
+    if not wanted:
+        return {}
+    rows = await tx.fetch_many(_LOCK, [{"b_tenant_id": t, "b_run_id": r} for t, r in wanted])
+    return {row[1]: _head(row) for row in rows}
+
+
+_LOCK_FREE = _GET.with_for_update(skip_locked=True)
 
 
 async def lock_free(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> dict[tuple[TenantId, RunId], Head]:
     """Lock those heads that nobody else has locked now (`SKIP LOCKED`), in id order."""
     if not runs:
         return {}
-    statement = (
-        select(*_COLUMNS)
-        .where(tuple_(_h.tenant_id, _h.run_id).in_([(t, r) for t, r in runs]))
-        .order_by(_h.run_id)
-        .with_for_update(skip_locked=True)
-    )
-    return {(row[0], row[1]): _head(row) for row in await tx.all(statement)}
+    rows = [{"b_tenant_id": t, "b_run_id": r} for t, r in sorted(runs, key=lambda one: one[1])]
+    return {(row[0], row[1]): _head(row) for row in await tx.fetch_many(_LOCK_FREE, rows)}
 
 
 _TAKE = (
@@ -163,6 +160,24 @@ async def free(tx: Tx, head: Head, *, fence: bool, entries: int = 0, lapses: int
             "b_entries": entries,
             "b_lapses": head.lapses if lapses is None else lapses,
         },
+    )
+    assert row is not None
+    return row[0], row[1]
+
+
+_ADVANCE = (
+    update(schema.run_heads)
+    .where(*_THIS)
+    .values(pos=_h.pos + bindparam("b_entries"), seq=_h.seq + bindparam("b_steps"))
+    .returning(_h.pos, _h.seq)
+)
+
+
+async def advance(tx: Tx, head: Head, *, entries: int, steps: int) -> tuple[int, int]:
+    """Reserve positions in the journal of a run, whoever owns it: the new `(pos, seq)`. The caller holds its lock."""
+    row = await tx.first(
+        _ADVANCE,
+        {"b_tenant_id": head.tenant_id, "b_run_id": head.run_id, "b_entries": entries, "b_steps": steps},
     )
     assert row is not None
     return row[0], row[1]

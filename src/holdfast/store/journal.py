@@ -1,7 +1,9 @@
-"""One batch of appends, of many runs, in one transaction: lock, fence, insert, and what follows when a run ends.
+"""One batch of appends, of many runs, in one transaction: lock, start effects, fence, insert, and what follows when a
+run ends.
 
 Invariants: an append counts only where the run's head says running under the append's epoch; `pos` and `seq` come from
-that same UPDATE; a run that ends wakes its parent and promotes the next of its thread in the same commit.
+that same UPDATE; of an append that starts an effect which may not start now only the plan is written; a run that ends
+wakes its parent and promotes the next of its thread in the same commit.
 """
 
 from __future__ import annotations
@@ -10,11 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from holdfast.domain.encoding import decode
-from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.ids import ApprovalId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import EntryType, NewEntry
 from holdfast.domain.runs import Run, RunStatus, Usage
-from holdfast.store import ending, entries, heads, runs, threads
+from holdfast.store import approvals, awaited, effects, ending, entries, heads, runs, threads
+from holdfast.store.approvals import Ask
+from holdfast.store.awaited import Await, EventWait, Stop
 from holdfast.store.base import Tx
+from holdfast.store.effects import Plan, Replan, Settle, Start
+
+Op = Plan | Replan | Start | Settle | Ask | Await | Stop
+"""What is written beside a run's entries, in the same commit: to the ledger, the inbox, the awaited events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +32,8 @@ class Park:
     waiting_on: bytes
     wake_at: int | None
     children: tuple[RunId, ...] = ()
+    approvals: tuple[ApprovalId, ...] = ()
+    events: tuple[EventWait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +43,18 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """running → ended; `parent` is woken. `successor` starts in the same commit, ahead of the thread's queue."""
+    """running → ended; `parent` is woken. `successor` starts in the same commit, ahead of the thread's queue. `held`:
+    the run has effects, questions or waits that its end closes."""
 
     end: runs.End
     parent: RunId | None = None
     successor: Successor | None = None
+    held: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BeginUndo:
+    """running → running: the run undoes what it did, under no request to stop any more, and ends after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,9 @@ class Successor:
 
     run: Run
     input: bytes
+
+
+Change = Park | Release | Finish | BeginUndo
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,7 +77,8 @@ class Append:
     thread_id: ThreadId
     epoch: int
     entries: Sequence[NewEntry]
-    change: Park | Release | Finish | None = None
+    ops: Sequence[Op] = ()
+    change: Change | None = None
     usage: Usage | None = None
     acting_agent: str = ""
 
@@ -66,8 +87,8 @@ class Append:
 class Appended:
     """What became of an append. `pos` and `seq` stand before its first entry.
 
-    `refused`: the run has another owner. `open_again`: the park was refused, nothing was written. `promoted` and
-    `woken` are runs that became claimable.
+    `refused`: the run has another owner. `open_again`: the park was refused, nothing was written. `declined`: an effect
+    may not start, and it says why; nothing but its plan was written. `promoted` and `woken` became claimable.
     """
 
     pos: int = 0
@@ -75,6 +96,7 @@ class Appended:
     cancel: bool = False
     refused: bool = False
     open_again: bool = False
+    declined: str | None = None
     promoted: RunId | None = None
     woken: RunId | None = None
     parent_touched: RunId | None = None
@@ -90,9 +112,10 @@ class _Placed:
 async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appended]:
     """Write a batch; one result per append, in order."""
     results = [Appended() for _ in batch]
-    if any(a.change is not None for a in batch):
-        await _lock(tx, batch)
+    if any(a.change is not None or a.ops for a in batch):
+        held = await _lock(tx, batch)
         await _refuse_parks(tx, batch, results)
+        await _plan_and_start(tx, batch, results, held)
     placed = _group(batch, results)
     rows = [
         (tenant_id, run_id, epoch, group.entries, group.steps)
@@ -111,6 +134,7 @@ async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appende
         pos, seq, cancel = row
         _place(writing, group, pos - group.entries, seq - group.steps, bool(cancel))
     await writing.write(tx)
+    await _note(tx, [one for one, _ in accepted if one.ops])
     await _change(tx, accepted)
     return results
 
@@ -118,7 +142,7 @@ async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appende
 def _group(batch: Sequence[Append], results: Sequence[Appended]) -> dict[tuple[TenantId, RunId, int], _Placed]:
     placed: dict[tuple[TenantId, RunId, int], _Placed] = {}
     for one, result in zip(batch, results, strict=True):
-        if result.open_again:
+        if result.open_again or result.declined is not None:
             continue
         group = placed.setdefault((one.tenant_id, one.run_id, one.epoch), _Placed())
         group.appends.append((one, result))
@@ -135,31 +159,85 @@ def _place(writing: entries.Batch, group: _Placed, pos: int, seq: int, cancel: b
         seq += sum(1 for e in one.entries if e.is_step)
 
 
-async def _lock(tx: Tx, batch: Sequence[Append]) -> None:
-    """Everything this batch will touch, in the house's order: threads, then heads by id."""
+async def _lock(tx: Tx, batch: Sequence[Append]) -> dict[RunId, heads.Head]:
+    """Everything this batch will touch, in the house's order: threads, then heads by id, then the names of events.
+    The heads of the runs that write to the ledger."""
+    ledger = [(a.tenant_id, a.run_id) for a in batch if any(isinstance(op, (Plan, Replan, Start)) for op in a.ops)]
     if not tx.locks_rows:
-        return
+        return await heads.lock_many(tx, ledger)
     await heads.lock_threads(tx, [(a.tenant_id, a.thread_id) for a in batch if isinstance(a.change, Finish)])
     # A successor's run and thread rows are this run's own: the thread is locked, nobody else knows the new id.
     touched = [(a.tenant_id, a.run_id) for a in batch]
     touched += [
         (a.tenant_id, a.change.parent) for a in batch if isinstance(a.change, Finish) and a.change.parent is not None
     ]
-    await heads.lock_many(tx, touched)
+    held = await heads.lock_many(tx, touched)
+    parking = [(a.tenant_id, e.name, e.key) for a in batch if isinstance(a.change, Park) for e in a.change.events]
+    await awaited.lock(tx, parking)
+    return held
 
 
 async def _refuse_parks(tx: Tx, batch: Sequence[Append], results: Sequence[Appended]) -> None:
-    """Read what a parking run waits for only now, under its lock and in a statement of its own: a child that ended
-    before the lock was taken is seen here, one that ends later finds the run waiting and wakes it."""
+    """Read what a parking run waits for only now, under its lock and in a statement of its own: what closed before the
+    lock was taken is seen here, what closes later finds the run waiting and wakes it."""
     for one, result in zip(batch, results, strict=True):
         if isinstance(one.change, Park):
             head = await heads.get(tx, one.tenant_id, one.run_id)
             if head is None or head.owner is None or head.epoch != one.epoch:
                 continue  # not ours to park: the fence refuses it
-            due = one.change.wake_at is not None and one.change.wake_at <= tx.now_ms
-            children = [(one.tenant_id, child) for child in one.change.children]
             result.cancel = head.cancel
-            result.open_again = due or head.cancel or await runs.any_ended(tx, children)
+            result.open_again = head.cancel or await _has_closed(tx, one, one.change)
+
+
+async def _has_closed(tx: Tx, one: Append, park: Park) -> bool:
+    """Whether something that a parking run waits for is there already."""
+    if park.wake_at is not None and park.wake_at <= tx.now_ms:
+        return True
+    if await runs.ended_among(tx, [(one.tenant_id, child) for child in park.children]):
+        return True
+    if await approvals.closed_among(tx, one.tenant_id, park.approvals):
+        return True
+    return await awaited.any_arrived(tx, one.tenant_id, one.run_id, park.events)
+
+
+async def _plan_and_start(
+    tx: Tx, batch: Sequence[Append], results: Sequence[Appended], held: dict[RunId, heads.Head]
+) -> None:
+    """The ledger's half that has to come before the fence: it may decline an append. Only for runs that are ours; the
+    fence refuses the others, and nobody can come between, since their heads are locked."""
+    ours: list[tuple[Append, Appended]] = []
+    for one, result in zip(batch, results, strict=True):
+        head = held.get(one.run_id)
+        if one.ops and head is not None and head.owner is not None and head.epoch == one.epoch:
+            ours.append((one, result))
+    plans = [(a.tenant_id, a.run_id, a.epoch, op) for a, _ in ours for op in a.ops if isinstance(op, Plan)]
+    if plans:
+        await effects.plan(tx, plans)
+    for one, _ in ours:
+        for op in one.ops:
+            if isinstance(op, Replan):
+                await effects.replan(tx, one.tenant_id, one.run_id, op)
+    starts = [(a.tenant_id, a.run_id, a.epoch, op) for a, _ in ours for op in a.ops if isinstance(op, Start)]
+    if not starts:
+        return
+    started = await effects.start(tx, starts)
+    for one, result in ours:
+        for op in one.ops:
+            if isinstance(op, Start) and (one.run_id, op.key) not in started:
+                result.declined = await effects.why_not(tx, one.tenant_id, one.run_id, one.epoch, op)
+
+
+async def _note(tx: Tx, accepted: Sequence[Append]) -> None:
+    """The other half: what became of effects, questions that open, waits that begin and end."""
+    settles = [(a.tenant_id, a.run_id, a.epoch, op) for a in accepted for op in a.ops if isinstance(op, Settle)]
+    if settles:
+        await effects.settle(tx, settles)
+    asks = [(a.tenant_id, a.run_id, op) for a in accepted for op in a.ops if isinstance(op, Ask)]
+    if asks:
+        await approvals.open_all(tx, asks)
+    waits = [(a.tenant_id, a.run_id, op) for a in accepted for op in a.ops if isinstance(op, (Await, Stop))]
+    if waits:
+        await awaited.note(tx, waits)
 
 
 async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
@@ -175,6 +253,9 @@ async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
             await runs.requeue(tx, one.tenant_id, one.run_id, RunStatus.RUNNING, at=tx.now_ms)
             await _let_go(tx, one)
             result.promoted = one.run_id
+        elif isinstance(one.change, BeginUndo):
+            await heads.set_cancel(tx, one.tenant_id, one.run_id, False)
+            await runs.begin_undo(tx, one.tenant_id, one.run_id)
         elif isinstance(one.change, Finish):
             await _finish(tx, one, one.change, result)
 
@@ -193,6 +274,8 @@ async def _finish(tx: Tx, one: Append, finish: Finish, result: Appended) -> None
     if finish.successor is not None:
         asked = await runs.get(tx, one.tenant_id, one.run_id) if result.cancel else None
         await _add_successor(tx, finish.successor, asked)
+    if finish.held:
+        await ending.close(tx, one.tenant_id, one.run_id)
     after = await ending.end(tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, end)
     result.promoted, result.woken, result.parent_touched = after.promoted, after.woken, finish.parent
 

@@ -14,11 +14,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, pool, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from holdfast.domain.errors import SchemaMismatch, Unavailable
+from holdfast.store import urls
 from holdfast.store.base import Tx
 
 T = TypeVar("T")
@@ -84,24 +85,27 @@ async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
 
 
 def _in_thread(url: str, work: Callable[[Connection], T]) -> T:
+    parsed = urls.read(url)
     with _ALEMBIC:
         try:
-            if make_url(url).get_backend_name() == "sqlite":
-                return _with_sqlite(url, work)
-            return asyncio.run(_with_postgres(url, work))
+            if parsed.get_backend_name() == "sqlite":
+                return _with_sqlite(parsed, work)
+            return asyncio.run(_with_postgres(parsed, work))
         except (SQLAlchemyError, OSError) as exc:
-            raise Unavailable(f"Cannot migrate or inspect the database: {exc}") from exc
+            # The driver's own words: SQLAlchemy adds the statement and a link to its manual.
+            said = exc.orig if isinstance(exc, DBAPIError) else exc
+            raise Unavailable(f"Cannot migrate or inspect the database {urls.shown(parsed)}: {said}") from exc
 
 
-async def _with_postgres(url: str, work: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+async def _with_postgres(url: URL, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
     async with engine.connect() as connection:
         result = await connection.run_sync(work)
         await connection.commit()
         return result
 
 
-def _with_sqlite(url: str, work: Callable[[Connection], T]) -> T:
+def _with_sqlite(url: URL, work: Callable[[Connection], T]) -> T:
     engine = create_engine(url, poolclass=pool.NullPool, connect_args={"timeout": 10, "isolation_level": None})
     try:
         with engine.connect() as connection:

@@ -18,15 +18,14 @@ from typing import Any, Literal, TypeVar, cast
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-from sqlalchemy.engine import make_url
 from sqlalchemy.sql.expression import Executable
 
 from holdfast.domain import limits
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import OutcomeUnknown, Unavailable
 from holdfast.domain.ids import TenantId
-from holdfast.store import heads
-from holdfast.store.base import Faults, Params, Rejected, Row, Tx, TxBody
+from holdfast.store import heads, urls
+from holdfast.store.base import Faults, Params, Rejected, Row, Tx, TxBody, too_late
 from holdfast.store.compile import Compiled, compiler
 
 T = TypeVar("T")
@@ -94,6 +93,74 @@ class PostgresTx:
         return [tuple(row) for row in found]
 
 
+class PostgresSession:
+    """A `Session` on a connection of its own. The server itself ends it when it idles for too long."""
+
+    def __init__(
+        self, database: PostgresDatabase, connection: Any, tenant_id: TenantId, within_ms: int, faults: Faults | None
+    ) -> None:
+        self._database = database
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._within_ms = within_ms
+        self._faults = faults
+        self._until = 0.0
+        self._now_ms = 0
+        self._xid = ""
+        self._open = False
+
+    async def begin(self) -> None:
+        try:
+            self._now_ms, self._xid = await self._database.begin(self._connection)
+            self._open = True
+            await self._connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {self._within_ms:d}")
+        except BaseException as exc:
+            raise _translated(exc) from exc
+        self._until = asyncio.get_running_loop().time() + self._within_ms / 1000
+
+    async def execute(self, statement: Executable, params: Params | None = None) -> int:
+        return await self._in_time(self._tx().execute(statement, params))
+
+    async def rows(self, statement: Executable, params: Params | None = None) -> list[dict[str, Any]]:
+        return await self._in_time(self._fetch(statement, params))
+
+    async def _fetch(self, statement: Executable, params: Params | None) -> list[dict[str, Any]]:
+        compiled: Compiled = _compiled(statement)
+        return [dict(row) for row in await self._connection.fetch(compiled.sql, *compiled.bind(params))]
+
+    async def finish(self, body: TxBody[T]) -> T:
+        result = await self._in_time(body(cast(Tx, self._tx())))
+        if self._faults:
+            self._faults("before_commit")
+        self._open = False
+        await self._database.commit(self._connection, self._xid)
+        return result
+
+    def _tx(self) -> PostgresTx:
+        return PostgresTx(self._connection, self._tenant_id, self._now_ms)
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        if asyncio.get_running_loop().time() >= self._until:  # the server has ended it, or will
+            work.close()
+            raise too_late(self._within_ms)
+        timeout = asyncio.timeout_at(self._until)
+        try:
+            async with timeout:
+                return await work
+        except asyncpg.IdleInTransactionSessionTimeoutError:
+            raise too_late(self._within_ms) from None
+        except _RERUN as exc:
+            raise Unavailable(f"The transaction met a conflict; nothing was done ({exc}).") from exc
+        except BaseException as exc:
+            if isinstance(exc, TimeoutError) and timeout.expired():
+                raise too_late(self._within_ms) from None
+            raise _translated(exc) from exc
+
+    async def let_go(self) -> None:
+        if self._open:
+            await _rollback(self._connection)
+
+
 @dataclass(slots=True)
 class _Submitted:
     body: TxBody[Any]
@@ -114,9 +181,9 @@ class PostgresDatabase:
         faults: Faults | None = None,
         pool: int = limits.POSTGRES_POOL,
     ) -> None:
-        parsed = make_url(url)
+        parsed = urls.read(url)
         self.dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
-        self.url = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+        self.url = urls.shown(parsed)
         self._pool_size = pool
         self._faults = faults
         self._frozen = None if determinism.now_ms is SYSTEM.now_ms else determinism.now_ms
@@ -175,6 +242,16 @@ class PostgresDatabase:
                 await _rollback(connection)
                 raise _translated(exc) from exc
 
+    @contextlib.asynccontextmanager
+    async def session(self, tenant_id: TenantId, within_ms: int) -> AsyncGenerator[PostgresSession]:
+        async with self._connection() as connection:
+            session = PostgresSession(self, connection, tenant_id, within_ms, self._faults)
+            try:
+                await session.begin()
+                yield session
+            finally:
+                await session.let_go()
+
     def about_now(self) -> int:
         """The server's clock as the last write saw it, carried on by ours."""
         return self._frozen() if self._frozen else SYSTEM.now_ms() + self._clock_ahead_ms
@@ -206,10 +283,8 @@ class PostgresDatabase:
     async def _once(self, connection: Any, tenant_id: TenantId | None, body: TxBody[T]) -> T:
         xid: str | None = None
         try:
-            await connection.execute("BEGIN")
-            now, xid = await connection.fetchrow(_CLOCK)
-            self._clock_ahead_ms = now - SYSTEM.now_ms()
-            result = await body(cast(Tx, PostgresTx(connection, tenant_id, self._frozen() if self._frozen else now)))
+            now, xid = await self.begin(connection)
+            result = await body(cast(Tx, PostgresTx(connection, tenant_id, now)))
             if self._faults:
                 self._faults("before_commit")
         except BaseException as exc:
@@ -217,18 +292,29 @@ class PostgresDatabase:
             if isinstance(exc, _RERUN):
                 raise
             raise _translated(exc) from exc
+        await self.commit(connection, str(xid))
+        return result
+
+    async def begin(self, connection: Any) -> tuple[int, str]:
+        """Begin a transaction: the database's clock, and the transaction's id."""
+        await connection.execute("BEGIN")
+        now, xid = await connection.fetchrow(_CLOCK)
+        self._clock_ahead_ms = now - SYSTEM.now_ms()
+        return (self._frozen() if self._frozen else now), str(xid)
+
+    async def commit(self, connection: Any, xid: str) -> None:
+        """Commit; raises `OutcomeUnknown` only if nobody can be asked what became of it."""
         try:
             ended = await connection.execute("COMMIT")
         except BaseException as exc:
             if isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, _GONE):
                 raise _translated(exc) from exc
-            await self._settle(connection, str(xid), exc)
+            await self._settle(connection, xid, exc)
         else:
             if ended != "COMMIT":  # a failed transaction "commits" as ROLLBACK, without an error
                 raise Rejected("A statement was refused and its body went on as if it had not been; nothing was done.")
         if self._faults:
             self._faults("after_commit")
-        return result
 
     async def _settle(self, connection: Any, xid: str, cause: BaseException) -> None:
         """Find out what became of a commit whose answer was lost. Returns if it was committed."""

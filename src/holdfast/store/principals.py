@@ -68,6 +68,7 @@ _REVOKE = (
     .values(revoked_at=bindparam("b_now"))
 )
 _EVER = select(_k.id).limit(1)
+_EVER_BESIDES = select(_k.id).where(_k.principal_id != bindparam("b_principal_id")).limit(1)
 _ANY_KEY = select(_k.id).where(_k.revoked_at.is_(None)).limit(1)
 
 
@@ -117,6 +118,7 @@ async def any_key(tx: Tx) -> bool:
     return await tx.first(_ANY_KEY) is not None
 
 
-async def ever_had_key(tx: Tx) -> bool:
+async def ever_had_key(tx: Tx, besides: PrincipalId | None = None) -> bool:
     """Whether somebody ever made an API key: revoking the last one does not open the house again."""
-    return await tx.first(_EVER) is not None
+    found = tx.first(_EVER) if besides is None else tx.first(_EVER_BESIDES, {"b_principal_id": besides})
+    return await found is not None

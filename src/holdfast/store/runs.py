@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import Phase
-from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Usage, may_become
+from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Undo, Usage, may_become
 from holdfast.store import schema, threads
 from holdfast.store.base import Row, Tx
 
@@ -30,7 +30,7 @@ def _run(row: Row) -> Run:
         depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at, on_busy_applied,
         rollback, limits, deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         requests, input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at,
-        successor_id,
+        successor_id, compensate,
     ) = row[: len(_COLUMNS)]  # fmt: skip
     return Run(
         tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
@@ -38,7 +38,7 @@ def _run(row: Row) -> Run:
         OnBusy(on_busy_applied) if on_busy_applied else None, bool(rollback), limits, deadline, metadata, tags,
         waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         Usage(requests, input_tokens, output_tokens, cost_micros, bool(priced)),
-        trace_id, created_at, started_at, ended_at, successor_id,
+        trace_id, created_at, started_at, ended_at, successor_id, Undo(compensate or 0),
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ async def add(tx: Tx, run: Run, tags: Sequence[str] = ()) -> None:
         run.on_busy_applied.value if run.on_busy_applied else None, int(run.rollback), run.limits, run.deadline,
         run.metadata, run.tags, run.waiting_on, run.cancel_requested_at, run.cancel_reason,
         run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros, int(u.priced),
-        run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id,
+        run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id, run.undo or None,
     )  # fmt: skip
     await tx.insert_many(_INSERT, [row])
     if tags:
@@ -245,12 +245,14 @@ _ASK_CANCEL = (
         cancel_requested_at=func.coalesce(_r.cancel_requested_at, bindparam("b_now")),
         cancel_reason=func.coalesce(_r.cancel_reason, bindparam("b_reason")),
         rollback=bindparam("b_rollback"),
+        compensate=bindparam("b_compensate"),
     )
 )
 
 
-async def ask_cancel(tx: Tx, run: Run, reason: str | None, *, rollback: bool = False) -> None:
-    """Note that the run should stop; its status stays until somebody ends it."""
+async def ask_cancel(tx: Tx, run: Run, reason: str | None, *, rollback: bool = False, undo: bool = False) -> None:
+    """Note that the run should stop, and whether what it did should be undone; its status stays until somebody ends
+    it."""
     await tx.execute(
         _ASK_CANCEL,
         {
@@ -259,8 +261,17 @@ async def ask_cancel(tx: Tx, run: Run, reason: str | None, *, rollback: bool = F
             "b_now": tx.now_ms,
             "b_reason": reason,
             "b_rollback": int(rollback or run.rollback),
+            "b_compensate": max(run.undo, Undo.ASKED if undo else Undo.NO) or None,
         },
     )
+
+
+_UNDOING = update(schema.runs).where(*_THIS).values(compensate=int(Undo.BEGUN))
+
+
+async def begin_undo(tx: Tx, tenant_id: TenantId, run_id: RunId) -> None:
+    """From now on the run undoes what it did, and then ends as its journal says."""
+    await tx.execute(_UNDOING, {"b_tenant_id": tenant_id, "b_id": run_id})
 
 
 _FORGET_CANCEL = update(schema.runs).where(*_THIS).values(cancel_requested_at=None, cancel_reason=None, rollback=0)
@@ -591,20 +602,13 @@ async def descendants_alive(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[
     return [(row[0], row[1]) for row in rows]
 
 
+_ENDED = select(_r.id).where(*_THIS, _r.ended_at.is_not(None))
+
+
 async def ended_among(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> set[RunId]:
     """Which of these runs have ended."""
-    if not runs:
-        return set()
-    query = select(_r.id).where(tuple_(_r.tenant_id, _r.id).in_(list(runs)), _r.ended_at.is_not(None))
-    return {row[0] for row in await tx.all(query)}
-
-
-async def any_ended(tx: Tx, runs: Sequence[tuple[TenantId, RunId]]) -> bool:
-    """Whether one of these runs has ended."""
-    if not runs:
-        return False
-    query = select(_r.id).where(tuple_(_r.tenant_id, _r.id).in_(list(runs)), _r.ended_at.is_not(None)).limit(1)
-    return await tx.first(query) is not None
+    rows = [{"b_tenant_id": tenant_id, "b_id": run_id} for tenant_id, run_id in runs]
+    return {row[0] for row in await tx.fetch_many(_ENDED, rows)} if rows else set()
 
 
 _LAST_OF_THREAD = (

@@ -3,9 +3,10 @@
 Invariants of every table: `tenant_id` is NOT NULL and leads the primary key; ids are 16 bytes; times are integer
 milliseconds UTC; JSON is stored as UTF-8 bytes and never queried by the database.
 
-Foreign keys stand where rows are few (threads, runs, keys). `entries`, `messages` and `blob_refs` have none: a check
-per journal row would cost a lookup and, on PostgreSQL, a share lock on the run's row for each. Their rows are written
-and deleted only together with their run, by `journal.append` and `threads.delete`.
+Foreign keys stand where rows are few (threads, runs, keys). What is written with the journal (`entries`, `messages`,
+`blob_refs`, the ledger and the interrupts) has none: a check per row would cost a lookup and, on PostgreSQL, a share
+lock on the run's row for each. Those rows are written and deleted only together with their run, by `journal.append`
+and `threads.delete`.
 """
 
 from __future__ import annotations
@@ -184,6 +185,8 @@ runs = Table(
     _col("started_at", BigInteger, null=True),
     _col("ended_at", BigInteger, null=True),
     _id("successor_id", null=True),
+    # 1: it is to be undone when it is cancelled, 2: it is being undone, or was.
+    _col("compensate", SmallInteger, null=True),
     ForeignKeyConstraint(["tenant_id", "thread_id"], ["threads.tenant_id", "threads.id"]),
     Index("ux_runs_thread_rank", "tenant_id", "thread_id", "rank", unique=True),
     Index(
@@ -317,6 +320,160 @@ entries = Table(
         sqlite_where=text("key IS NOT NULL"),
         postgresql_where=text("key IS NOT NULL"),
     ),
+)
+
+# The ledger: one row per side-effecting tool call, found by its run and step key. Written under the run's head.
+effects = Table(
+    "effects",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _col("key", Text, key=True),
+    _id("id"),
+    _col("tool", Text),
+    _col("agent", Text),
+    _col("effect_class", Text),
+    _col("version", Text),
+    _col("status", Text),
+    _col("arguments", LargeBinary),
+    _col("arguments_hash", LargeBinary),
+    _col("idempotency_key", Text),
+    _col("rotation", SmallInteger),
+    _col("attempt", Integer),
+    _col("business_key", Text, null=True),
+    _id("duplicate_of", null=True),
+    _id("compensates", null=True),
+    _col("provider_ref", Text, null=True),
+    _col("epoch", BigInteger),
+    _col("planned_at", BigInteger),
+    _col("started_at", BigInteger, null=True),
+    _col("deadline", BigInteger, null=True),
+    _col("ended_at", BigInteger, null=True),
+    _col("error", LargeBinary, null=True),
+    Index("ux_effects_id", "tenant_id", "id", unique=True),
+    Index(
+        "ix_effects_unknown",
+        "tenant_id",
+        "id",
+        sqlite_where=text("status = 'unknown'"),
+        postgresql_where=text("status = 'unknown'"),
+    ),
+    postgresql_with={"fillfactor": 80},
+)
+
+# Who holds a business key of a tool (`dedupe=`): at most one effect, until it fails, is given up or its time is over.
+business_keys = Table(
+    "business_keys",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("tool", Text, key=True),
+    _col("business_key", Text, key=True),
+    _id("run_id"),
+    _col("key", Text),
+    _id("effect_id"),
+    _col("ttl_ms", BigInteger, null=True),
+    _col("expires_at", BigInteger, null=True),
+    Index("ix_business_keys_run", "tenant_id", "run_id"),
+)
+
+# Interrupts of every type. Decisions and demands are JSON: they are read with the row and never searched.
+approvals = Table(
+    "approvals",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _col("type", Text),
+    _col("status", Text),
+    _col("version", Integer),
+    _id("run_id"),
+    _id("root_id"),
+    _id("thread_id"),
+    _col("agent", Text),
+    _col("tool", Text, null=True),
+    _col("key", Text),
+    _col("group_key", Text),
+    _col("attempt", Integer),
+    _id("effect_id", null=True),
+    _col("message", Text),
+    _col("reason", Text, null=True),
+    _col("arguments", LargeBinary, null=True),
+    _col("arguments_hash", LargeBinary, null=True),
+    _col("schema", LargeBinary, null=True),
+    _col("choices", LargeBinary, null=True),
+    _col("default_answer", LargeBinary, null=True),
+    _id("requested_by"),
+    _col("chain", LargeBinary),
+    _col("demand", LargeBinary),
+    _col("decisions", LargeBinary),
+    _col("answer", LargeBinary, null=True),
+    _col("escalated", SmallInteger),
+    _col("expires_at", BigInteger, null=True),
+    _col("created_at", BigInteger),
+    _col("resolved_at", BigInteger, null=True),
+    _col("usable_until", BigInteger, null=True),
+    _col("used_at", BigInteger, null=True),
+    Index("ux_approvals_key", "tenant_id", "run_id", "key", "attempt", unique=True),
+    Index("ix_approvals_status", "tenant_id", "status", "created_at", "id"),
+    Index(
+        "ix_approvals_open",
+        "tenant_id",
+        "run_id",
+        "group_key",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+    Index(
+        "ix_approvals_expires_at",
+        "expires_at",
+        sqlite_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+        postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
+    ),
+)
+
+# Events from outside that runs wait for. `key` is '' for an event without one; `seq` orders those of one name and key.
+awaited_events = Table(
+    "awaited_events",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _col("external_id", Text, null=True),
+    _col("name", Text),
+    _col("key", Text),
+    _col("data", LargeBinary, null=True),
+    _id("sent_by"),
+    _col("seq", BigInteger),
+    _col("created_at", BigInteger),
+    Index("ux_awaited_events_seq", "tenant_id", "name", "key", "seq", unique=True),
+    Index(
+        "ux_awaited_events_external_id",
+        "tenant_id",
+        "external_id",
+        unique=True,
+        sqlite_where=text("external_id IS NOT NULL"),
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
+    Index("ix_awaited_events_created_at", "created_at"),
+)
+
+# Open waits for such events, and which a run has taken: each run takes an event once.
+event_waits = Table(
+    "event_waits",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _col("step_key", Text, key=True),
+    _col("name", Text),
+    _col("key", Text),
+    Index("ix_event_waits_name", "tenant_id", "name", "key"),
+)
+
+event_uses = Table(
+    "event_uses",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _id("event_id", key=True),
+    sqlite_with_rowid=False,
 )
 
 messages = Table(

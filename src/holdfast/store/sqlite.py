@@ -14,7 +14,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import DefinitionError, Unavailable
 from holdfast.domain.ids import TenantId
 from holdfast.store import heads
-from holdfast.store.base import Faults, Params, Rejected, Row, Tx, TxBody, run_now
+from holdfast.store.base import Faults, Params, Rejected, Row, Tx, TxBody, run_now, too_late
 from holdfast.store.compile import Compiled, compiler
 
 T = TypeVar("T")
@@ -100,6 +100,79 @@ class _Item:
     failed: bool = False
 
 
+Command = Callable[[sqlite3.Connection, int], Any]
+
+
+class SqliteSession:
+    """A `Session`: its commands go one by one to the writer thread, which serves nobody else until it ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tenant_id: TenantId, within_ms: int) -> None:
+        self.within_ms = within_ms
+        self._loop = loop
+        self._tenant_id = tenant_id
+        self._commands: queue.SimpleQueue[tuple[Command, bool, asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    # -- on the event loop ----------------------------------------------------------------------------------------
+
+    async def execute(self, statement: Executable, params: Params | None = None) -> int:
+        compiled: Compiled = _compiled(statement)
+        bound = compiled.bind(params)
+        return await self._send(lambda connection, _: connection.execute(compiled.sql, bound).rowcount)
+
+    async def rows(self, statement: Executable, params: Params | None = None) -> list[dict[str, Any]]:
+        compiled: Compiled = _compiled(statement)
+        bound = compiled.bind(params)
+
+        def command(connection: sqlite3.Connection, now: int) -> list[dict[str, Any]]:
+            cursor = connection.execute(compiled.sql, bound)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+        return await self._send(command)
+
+    async def finish(self, body: TxBody[T]) -> T:
+        def command(connection: sqlite3.Connection, now: int) -> T:
+            return run_now(body(cast(Tx, SqliteTx(connection, self._tenant_id, now))))
+
+        return await self._send(command, last=True)
+
+    async def _send(self, command: Command, *, last: bool = False) -> Any:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        with self._lock:
+            if self._ended:
+                raise too_late(self.within_ms)
+            self._commands.put((command, last, answer))
+        return await answer
+
+    def let_go(self) -> None:
+        """Undo what was not finished."""
+        self._commands.put(None)
+
+    # -- in the writer thread -------------------------------------------------------------------------------------
+
+    def take(self, within_ms: float) -> tuple[Command, bool, asyncio.Future[Any]] | None:
+        """The next command; None when there will be none, or none came in time."""
+        try:
+            return self._commands.get(timeout=max(0.0, within_ms / 1000))
+        except queue.Empty:
+            return None
+
+    def answer(self, future: asyncio.Future[Any], result: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_answer, future, result)
+
+    def end(self, reason: BaseException) -> None:
+        """Serve no more; what was sent meanwhile hears why."""
+        with self._lock:
+            self._ended = True
+        while not self._commands.empty():
+            late = self._commands.get()
+            if late is not None:
+                self.answer(late[2], reason)
+
+
 class SqliteDatabase:
     """`Database` on a SQLite file. `:memory:` is refused: every thread would get a database of its own."""
 
@@ -117,16 +190,18 @@ class SqliteDatabase:
         self.path = _usable(path)
         self.url = f"sqlite:///{self.path}"
         self._now_ms = determinism.now_ms
+        self._monotonic_ms = determinism.monotonic_ms
         self._faults = faults
         self._busy_ms = busy_ms
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="holdfast-read")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | SqliteSession | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._locks: dict[bytes, int] = {}
         self._version: int | None = None
+        self._kept: SqliteSession | None = None
         self._closed = False
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -159,7 +234,9 @@ class SqliteDatabase:
         late: list[_Item] = []
         while not self._queue.empty():
             item = self._queue.get()
-            if item is not None:
+            if isinstance(item, SqliteSession):
+                item.end(_closing())
+            elif item is not None:
                 item.failed, item.result = True, _closing()
                 late.append(item)
         for item in late:
@@ -236,11 +313,26 @@ class SqliteDatabase:
         except sqlite3.Error as exc:
             raise _translated(exc) from exc
 
+    @contextlib.asynccontextmanager
+    async def session(self, tenant_id: TenantId, within_ms: int) -> AsyncGenerator[SqliteSession]:
+        assert self._loop is not None, "the database is not open"
+        if self._closed:
+            raise _closing()
+        session = SqliteSession(self._loop, tenant_id, within_ms)
+        self._queue.put(session)
+        try:
+            yield session
+        finally:
+            session.let_go()
+
     # -- the writer thread --------------------------------------------------------------------------------------
 
     def _write_loop(self, connection: sqlite3.Connection) -> None:
         while True:
             items = self._take()
+            if isinstance(items, SqliteSession):
+                self._serve(connection, items)
+                continue
             if items:
                 self._transaction(connection, items)
                 for item in items:
@@ -250,11 +342,12 @@ class SqliteDatabase:
             if items is None:
                 return
 
-    def _take(self) -> list[_Item] | None:
-        """Everything that waits, at least one item; None when the database closes."""
-        first = self._queue.get()
-        if first is None:
-            return None
+    def _take(self) -> list[_Item] | SqliteSession | None:
+        """What waits, at least one item; or a session, which is served alone. None when the database closes."""
+        first = self._kept or self._queue.get()
+        self._kept = None
+        if first is None or isinstance(first, SqliteSession):
+            return first
         items = [first]
         while len(items) < limits.BATCH_OPS_MAX:
             try:
@@ -264,8 +357,44 @@ class SqliteDatabase:
             if item is None:
                 self._queue.put(None)
                 break
+            if isinstance(item, SqliteSession):
+                self._kept = item
+                break
             items.append(item)
         return items
+
+    def _serve(self, connection: sqlite3.Connection, session: SqliteSession) -> None:
+        """Do what a session asks until it is finished, let go, or its time is over. Its clock starts here."""
+        reason: BaseException = too_late(session.within_ms)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            now, until = self._now_ms(), self._monotonic_ms() + session.within_ms
+            while (taken := session.take(until - self._monotonic_ms())) is not None:
+                command, last, answer = taken
+                session.answer(answer, self._obey(connection, command, now, last=last))
+                if last:
+                    break
+        except sqlite3.Error as exc:
+            reason = _translated(exc)
+        finally:
+            self._undo(connection)
+            session.end(reason)
+
+    def _obey(self, connection: sqlite3.Connection, command: Command, now: int, *, last: bool) -> Any:
+        """One command of a session; the last one commits. What it returned, or why it could not."""
+        try:
+            if not connection.in_transaction:
+                raise Unavailable("The database undid this transaction; nothing was done.")
+            result = command(connection, now)
+            if last:
+                if self._faults:
+                    self._faults("before_commit")
+                connection.execute("COMMIT")
+                if self._faults:
+                    self._faults("after_commit")
+            return result
+        except BaseException as exc:
+            return _translated(exc)
 
     def _transaction(self, connection: sqlite3.Connection, items: list[_Item]) -> None:
         try:
@@ -406,6 +535,15 @@ def _call_all(items: list[_Item]) -> None:
 
 
 def _resolve(future: Future[Any], result: Any) -> None:
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _answer(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():
+        return
     if isinstance(result, BaseException):
         future.set_exception(result)
     else:

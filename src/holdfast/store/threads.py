@@ -240,7 +240,8 @@ async def family(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> dict[Threa
 async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
     """Delete a thread with its runs, entries and messages. The caller saw, under the lock, that no run is alive."""
     of_thread = select(_r.id).where(_r.tenant_id == tenant_id, _r.thread_id == thread_id)
-    for table in (schema.entries, schema.run_tags, schema.run_heads):
+    held = (schema.effects, schema.business_keys, schema.approvals, schema.event_waits, schema.event_uses)
+    for table in (schema.entries, schema.run_tags, *held, schema.run_heads):
         await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.run_id.in_(of_thread)))
     refs = schema.blob_refs.c
     await tx.execute(delete(schema.blob_refs).where(refs.tenant_id == tenant_id, refs.thread_id == thread_id))

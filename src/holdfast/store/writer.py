@@ -65,6 +65,10 @@ class JournalWriter:
         self._schedule()
         return future
 
+    def announce(self, op: Append, appended: Appended) -> None:
+        """Publish an append that was committed in another transaction than the writer's own."""
+        self._on_appended(op, appended)
+
     @property
     def backlog(self) -> int:
         """How many appends wait."""
@@ -130,7 +134,7 @@ class JournalWriter:
         if not isinstance(result, BaseException):
             self._failures = 0
             for (op, future), appended in zip(taken, result, strict=True):
-                if not appended.refused and not appended.open_again:
+                if not appended.refused and not appended.open_again and appended.declined is None:
                     self._on_appended(op, appended)
                 if not future.done():
                     future.set_result(appended)
