@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from holdfast.agents import base
+from holdfast.agents.effects import ToolRequest
 from holdfast.agents.registry import Registry
 from holdfast.domain import encoding, errors
+from holdfast.domain.access import Verdict, decide_call
 from holdfast.domain.ids import MessageId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import (
     Entry,
@@ -107,6 +109,18 @@ class TryOf:
 
 
 @dataclass(frozen=True)
+class HeldTry:
+    """A try of a call that asks nothing of the runtime."""
+
+    key: str
+    number: int
+    handle: Any = None
+
+    def delta(self, part: int, kind: str, text: str) -> None:
+        raise AssertionError("a tool's call is no message under way")
+
+
+@dataclass(frozen=True)
 class Scope:
     """Where a task stands. Only this task may use the context, as the keys of its steps follow from it."""
 
@@ -133,6 +147,7 @@ class MemoryContext:
         steps_max: int | None = None,
     ) -> None:
         self.thread = thread or Thread()
+        self.chosen: list[str] = []
         self.registry = Registry(agents)
         self.deps = deps
         self.listeners = listeners
@@ -262,6 +277,57 @@ class MemoryContext:
 
     async def tool_enabled(self, name: str) -> bool:
         return name not in self.tools_off
+
+    def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
+        self.chosen.extend(request.key or "" for request in requests if request.contract.ledger)
+        return ()
+
+    async def hold(self, requests: Sequence[ToolRequest]) -> None:
+        """Nobody is asked here: who gives leave is the runtime's business."""
+
+    async def permit(self, request: ToolRequest) -> dict[str, Any]:
+        decided = decide_call(request.rules, request.arguments)
+        if decided.verdict is Verdict.DENY:
+            raise errors.CallRefused(decided.reason, code="tool_denied")
+        return request.arguments
+
+    async def act(self, request: ToolRequest) -> base.Recorded:
+        """Make a call once, as for a tool that only reads; one that may change something is opened before."""
+        action = base.Action(
+            kind=StepKind.TOOL,
+            name=request.name,
+            key=request.key,
+            arguments=request.asked,
+            write_behind=not request.contract.ledger,
+            opens=request.contract.ledger,
+            message=request.message,
+        )
+
+        async def body(attempt: base.Attempt) -> base.Outcome:
+            timeout = asyncio.timeout(request.timeout_ms / 1000)
+            try:
+                if not await self.tool_enabled(request.tool):
+                    said = f"the tool {request.tool!r} is switched off; do without it"
+                    raise errors.CallRefused(said, code="tool_disabled")
+                arguments = await self.permit(request)
+                async with timeout:
+                    value = await request.invoke(HeldTry(attempt.key, attempt.number), arguments)
+                return request.succeeded(value, request.notes)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                told = "what the tool waited for was cancelled"
+                return request.failed(errors.StepFailed(told, code="tool_error", error_type="CancelledError"))
+            except (errors.LimitReached, errors.JournalMismatch, errors.UnscopedConcurrency):
+                raise
+            except Exception as exc:
+                if isinstance(exc, TimeoutError) and timeout.expired():
+                    told = f"no result within {request.timeout_ms / 1000:g} s"
+                    exc = errors.StepFailed(told, code="tool_timeout", error_type="TimeoutError")
+                return request.failed(exc)
+
+        return await self.perform(action, body)
 
     async def perform(self, action: base.Action, body: base.Body) -> base.Recorded:
         scope = self._current()

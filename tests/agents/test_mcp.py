@@ -117,7 +117,7 @@ async def test_errors_of_the_server_are_told_to_the_model(tools: MCPTools) -> No
 
 async def test_arguments_are_validated_before_the_server_sees_them(tools: MCPTools) -> None:
     found, context = await told(tools, Call("shop_look_up", {"order": "seven"}))
-    assert "- order: 'seven' is not of type 'integer'" in found
+    assert "- order: the value is not of type 'integer'" in found
     assert decode(context.journal.results["model#1/0"].error)["code"] == "invalid_arguments"
 
 
@@ -126,9 +126,10 @@ async def test_a_call_that_takes_too_long_is_told_and_the_connection_lives_on(sc
     try:
         found, _ = await told(tools, Call("slow"))
         assert found == "error: no result within 0.05 s"
-        quick = MCPTools(str(script), include=["look_up"])
-        assert [t.name for t in tools.tools] == ["look_up", "slow"]
-        await quick.close()
+        connection = tools._connection  # pyright: ignore[reportPrivateUsage]
+        assert connection is not None
+        assert connection.alive
+        assert await connection.toolset.direct_call_tool("look_up", {"order": 1}) == {"order": 1, "total": 10}
     finally:
         await tools.close()
 
@@ -183,6 +184,30 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         tools = MCPTools(f"http://127.0.0.1:{held.getsockname()[1]}/mcp")
         with pytest.raises(Unavailable, match="cannot be reached"):
             await Agent("a", model="test", toolsets=[tools]).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "says"),
+    [
+        ("no-such-script.py", {}, "Script not found"),
+        (object(), {}, "Could not infer a valid transport"),
+        ("http://127.0.0.1:1/mcp", {"colour": "red"}, "colour"),
+    ],
+)
+async def test_a_server_of_which_no_client_can_be_made_is_a_definition_error(
+    server: Any, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        await MCPTools(server, options=options).discover()
+
+
+async def test_a_server_that_does_not_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = tmp_path / "dies.py"
+    script.write_text("raise SystemExit(3)")
+    before = asyncio.all_tasks()
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await MCPTools(script).discover()
+    assert asyncio.all_tasks() == before
 
 
 async def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

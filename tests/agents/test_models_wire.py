@@ -677,7 +677,7 @@ def test_a_service_tier_has_its_own_price() -> None:
 
 def test_usage_is_what_a_run_adds_up() -> None:
     response = answer(input_tokens=100, output_tokens=10)
-    usage = models.usage_of(response)
+    usage = models.usage_of(response, models.price(response))
     assert (usage.requests, usage.input_tokens, usage.output_tokens) == (1, 100, 10)
     assert (usage.cost_micros, usage.priced) == (models.price(response).cost_micros, True)
 

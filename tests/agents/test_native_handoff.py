@@ -132,6 +132,12 @@ async def test_each_agent_has_its_own_retries() -> None:
     assert await answer(a) == "Done."
 
 
+def test_hand_offs_whose_tools_would_have_one_name_are_refused() -> None:
+    long = "x" * 60
+    with pytest.raises(DefinitionError, match="two whose tools have one name"):
+        Agent("a", model="test", handoffs=[f"{long}-one", f"{long}-two"])
+
+
 async def test_a_hand_off_may_be_named_by_id_and_must_be_a_native_agent() -> None:
     @workflow("flow")
     async def flow(ctx: Any) -> None: ...
@@ -158,7 +164,7 @@ async def test_an_agent_as_a_tool_is_a_child_run() -> None:
     context = MemoryContext()
     assert await answer(agent, context=context) == "Done."
     assert context.children == [("child.one", "What is it?")]
-    assert context.keys == ["model#1", "model#1/0/ask_child#1", "model#1/0", "model#2"]
+    assert context.keys == ["model#1", "model#1/0/enabled#1", "model#1/0/ask_child#1", "model#1/0", "model#2"]
     assert asked(model)[-1] == ("ask_child", "42")
     assert child.as_tool().definition() | {"effect": "", "timeout_ms": 0} == {
         "name": "child_one",
@@ -172,6 +178,8 @@ async def test_an_agent_as_a_tool_is_a_child_run() -> None:
             "additionalProperties": False,
         },
         "effect": "",
+        "policy": [],
+        "external": False,
         "timeout_ms": 0,
     }
 
@@ -199,6 +207,30 @@ async def test_a_child_that_fails_is_told_to_the_model() -> None:
     assert await answer(Agent("a", model=model, tools=[child.as_tool()]), context=context) == "Done."
     assert asked(model)[-1] == ("child", "error: child failed: oops")
     assert decode(context.journal.results["model#1/0"].error)["code"] == "child_failed"
+
+
+async def test_a_child_is_not_started_by_a_tool_that_is_switched_off() -> None:
+    child = Agent("child", model=scripted("42"))
+    model = scripted(Call("child", {"input": "?"}), "Done.")
+    context = MemoryContext()
+    context.tools_off.add("child")
+    await answer(Agent("a", model=model, tools=[child.as_tool()]), context=context)
+    assert context.children == []
+    assert asked(model)[-1] == ("child", "error: the tool 'child' is switched off; do without it")
+    assert decode(context.journal.results["model#1/0"].error)["code"] == "tool_disabled"
+
+
+async def test_a_child_under_way_is_not_forgotten_when_its_tool_is_switched_off() -> None:
+    def make() -> Agent:
+        child = Agent("child", model=scripted("42"))
+        return Agent("a", model=scripted(Call("child", {"input": "?"}), "Done."), tools=[child.as_tool()])
+
+    whole = MemoryContext()
+    await answer(make(), context=whole)
+    resumed = MemoryContext(recorded=whole.steps[:2])  # up to the word that it may start
+    resumed.tools_off.add("child")
+    await answer(make(), context=resumed)
+    assert resumed.result("model#1/0")["result"] == "42"
 
 
 async def test_middleware_sees_a_child_too() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
 from pydantic_core import to_json
 
 from holdfast.agents.native import Agent, All, LastTurns, Summarise, TokenWindow
@@ -126,7 +127,7 @@ def broken_off(results: dict[int, Any]) -> Thread:
     thread = Thread()
     thread.append(Role.USER, b'"question"')
     response = ModelResponse(parts=[ToolCallPart("look", {"n": n}, "call_0") for n in range(3)])
-    thread.append(Role.ASSISTANT, pack(response), kind="model", name="model", status="succeeded")
+    thread.append(Role.ASSISTANT, pack(response)[0], kind="model", name="model", status="succeeded")
     for index, result in results.items():
         payload = {"call_id": "call_0", "tool": "look", "index": index, "result": result}
         thread.append(Role.TOOL, encode(payload), kind="tool", name="look", status="succeeded")
@@ -276,6 +277,34 @@ async def test_a_summary_reads_no_more_than_it_is_told_to() -> None:
     await run(agent, MemoryContext(thread=await talked(4)), "now")
     (transcript,) = questions(writer)
     assert transcript.startswith("User: Question 2")
+
+
+async def test_a_history_that_exceeds_what_a_summary_reads_is_summarised_all_the_same() -> None:
+    """What is read for the summary may be less than what has to be there before there is one."""
+    agent, model, writer = summarising(when_tokens=60, read_tokens=25)
+    await run(agent, MemoryContext(thread=await talked(4)), "now")
+    (transcript,) = questions(writer)
+    assert transcript.startswith("User: Question 2")
+    assert questions(model)[1:] == ["Question 3", "now"]
+    agent, model, writer = summarising(when_tokens=100, read_tokens=25)
+    await run(agent, MemoryContext(thread=await talked(4)), "now")
+    assert len(writer.requests) == 0
+    assert questions(model) == ["Question 0", "Question 1", "Question 2", "Question 3", "now"]
+
+
+async def test_a_summary_that_says_nothing_does_not_take_the_place_of_what_was_said() -> None:
+    agent, model, _ = summarising(model=ScriptedModel("\n"))
+    await run(agent, MemoryContext(thread=await talked(3)), "now")
+    assert questions(model) == ["Question 0", "Question 1", "Question 2", "now"]
+
+
+def test_the_model_that_writes_summaries_is_part_of_the_version_by_its_name() -> None:
+    def made(name: str) -> FunctionModel:  # whose representation holds an address
+        return FunctionModel(lambda messages, info: ModelResponse(parts=[]), model_name=name)
+
+    models = [made(name) for name in ("one", "one", "two")]
+    one, same, other = (Agent("a", model="test", history=Summarise(1, model=model)).version for model in models)
+    assert one == same != other
 
 
 async def test_a_summary_resumes() -> None:

@@ -184,3 +184,24 @@ async def test_on_error_is_told_and_may_fail_the_run_with_another_error() -> Non
             Agent("a", model=ScriptedModel(""), output_retries=0, middleware=[Watch(RunError("other", code="other"))])
         )
     assert caught.value.code == "other"
+
+
+@pytest.mark.parametrize("where", ["instructions", "before_model", "hand-off"])
+async def test_on_error_is_told_of_whatever_ends_the_run(where: str) -> None:
+    told: list[tuple[str, Exception]] = []
+
+    class Watch(Middleware):
+        async def before_model(self, turn: TurnInfo, call: ModelCall) -> ModelCall | None:
+            if where == "before_model":
+                raise ZeroDivisionError
+            return None
+
+        async def on_error(self, turn: TurnInfo, error: Exception) -> None:
+            told.append((turn.agent, error))
+
+    agent = Agent("a", model=scripted(Call("transfer_to_b")), handoffs=["b"], middleware=[Watch()])
+    if where == "instructions":
+        agent.instructions(lambda: 1 / 0)
+    with pytest.raises(Exception) as caught:  # three kinds of it
+        await answer(agent)
+    assert told == [("a", caught.value)]

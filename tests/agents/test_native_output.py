@@ -14,12 +14,13 @@ from typing_extensions import TypedDict
 
 from holdfast.agents import base
 from holdfast.agents.native import Agent, NativeOutput
+from holdfast.agents.native.prompt import NOT_MADE
 from holdfast.agents.tools import ModelRetry, ToolContext, tool
 from holdfast.domain.encoding import decode
 from holdfast.domain.errors import ModelFault, OutputInvalid, StepFailed
 from holdfast.domain.threads import Role
 from holdfast.testing.scripted import Call, Output
-from tests.agents.doubles import answer, asked, prompts, scripted
+from tests.agents.doubles import answer, asked, prompts, resumes_from_every_prefix, scripted
 from tests.agents.memory_context import MemoryContext, Thread, outcome, run
 
 
@@ -90,6 +91,25 @@ async def test_structured_output_is_stored_once_and_typed_when_decoded() -> None
     assert context.keys == ["model#1"]
 
 
+class Left(BaseModel):
+    left: int = 0
+
+
+class Right(BaseModel):
+    right: int = 0
+
+
+def test_a_stored_output_is_decoded_as_the_type_that_it_fits_best() -> None:
+    agent = Agent("a", model="test", output_type=[Left, Right, int, str])
+    assert agent.decode_output(b'{"right":3}') == Right(right=3)
+    assert agent.decode_output(b'"5"') == "5"
+    assert agent.decode_output(b"[5]") == [5]
+
+
+async def test_an_output_of_which_nothing_is_required_may_be_called_without_arguments() -> None:
+    assert await answer(Agent("a", model=scripted(Call("final_result", "")), output_type=Left)) == {"left": 0}
+
+
 async def test_a_union_has_one_tool_for_each_member() -> None:
     for said, expected in (
         (Call("final_result_Answer", {"city": "Rome", "degrees": 1}), {"city": "Rome", "degrees": "1"}),
@@ -155,7 +175,7 @@ async def test_other_calls_beside_the_output(strategy: Any, made: list[int]) -> 
     replies = {who: what for who, what in asked(model) if who not in ("user", "model")}
     assert replies["final_result"] == "Final result processed."
     assert list(replies) == ["act", "final_result"]
-    assert ("No result" in str(replies["act"])) is (made == [])
+    assert (replies["act"] == NOT_MADE) is (made == [])
 
 
 async def test_an_invalid_output_does_not_stop_the_other_calls() -> None:
@@ -213,6 +233,27 @@ async def test_a_validator_of_text_may_change_it_or_refuse_it() -> None:
     assert await answer(agent, context=context) == "Hello"
     assert context.keys == ["model#1", "validate#1", "retry#1", "model#2", "validate#2"]
     assert context.result("retry#1") == {"retry": "be polite"}
+
+
+async def test_a_validator_may_change_the_value_in_place() -> None:
+    def shout(value: Answer) -> Answer:
+        value.city = value.city.upper()
+        return value
+
+    def make() -> Agent:
+        model = scripted(Output({"city": "Rome", "degrees": 1}))
+        return Agent("a", model=model, output_type=Answer, output_validators=[shout])
+
+    whole = await resumes_from_every_prefix(make)
+    assert whole.result("validate#1") == {"output": {"city": "ROME", "degrees": "1"}}
+
+
+async def test_a_plain_function_may_validate_by_what_is_awaited() -> None:
+    async def later(value: str) -> str:
+        return value.upper()
+
+    agent = Agent("a", model=scripted("Hello."), output_validators=[lambda value: later(value)])
+    assert await answer(agent) == "HELLO."
 
 
 async def test_a_validator_that_crashes_fails_the_run() -> None:

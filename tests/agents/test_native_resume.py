@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,11 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.usage import RequestUsage
 
+from holdfast.agents import base
 from holdfast.agents.native import Agent, Middleware, ModelCall, ToolCall, TurnInfo
 from holdfast.agents.tools import ModelRetry, Tool, ToolContext, tool
-from holdfast.testing.scripted import Call, Output
+from holdfast.domain.encoding import decode
+from holdfast.testing.scripted import Call, Output, ScriptedModel, last_user_text
 from tests.agents.doubles import Log, resumes_from_every_prefix, scripted
+from tests.agents.memory_context import MemoryContext, run
 
 
 class Answer(BaseModel):
@@ -152,7 +158,9 @@ async def test_an_agent_as_a_tool(log: Log) -> None:
         return Agent("a", model=model, tools=[child.as_tool(), look_up(log)])
 
     whole = await resumes_from_every_prefix(make, log=log)
-    assert sorted(whole.keys) == ["model#1", "model#1/0", "model#1/0/child#1", "model#1/1", "model#2"]
+    assert sorted(whole.keys) == [
+        "model#1", "model#1/0", "model#1/0/child#1", "model#1/0/enabled#1", "model#1/1", "model#2",
+    ]  # fmt: skip
 
 
 async def test_tools_that_emit_and_call(log: Log) -> None:
@@ -188,6 +196,76 @@ async def test_middleware_with_steps_of_its_own(log: Log) -> None:
         return Agent("a", model=model, instructions="Be kind.", middleware=[Guard()], tools=[look_up(log)])
 
     await resumes_from_every_prefix(make, log=log)
+
+
+async def test_steps_within_instructions_and_validators(log: Log) -> None:
+    """A recorded body is not run again, and the keys of what comes after do not depend on that."""
+
+    def make() -> Agent:
+        agent = Agent("a", model=scripted(Call("look", {"n": 1}), "no", "yes"), tools=[look_up(log)])
+
+        @agent.instructions
+        async def greet(ctx: ToolContext) -> str:
+            await ctx.emit("progress", "instructions")
+            return "Be kind."
+
+        @agent.output_validator
+        async def check(ctx: ToolContext, value: str) -> str:
+            await ctx.emit("progress", value)
+            if value == "no":
+                raise ModelRetry("be nice")
+            return value
+
+        return agent
+
+    whole = await resumes_from_every_prefix(make, log=log)
+    emitted = [k for k in whole.keys if "progress" in k]
+    assert emitted == ["instructions#1/progress#1", "validate#1/progress#1", "validate#2/progress#1"]
+
+
+def judging(judge: ScriptedModel, *replies: Any) -> Agent:
+    """An agent whose every answer is judged by a model before it is recorded."""
+
+    class Judge(Middleware):
+        async def after_model(self, turn: TurnInfo, response: ModelResponse) -> ModelResponse | None:
+            said = response.text or "a call"
+            verdict = await turn.ask(f"Is {said} fine?", model=judge)
+            return replace(response, parts=[*response.parts, TextPart(f" {verdict}")])
+
+    look = look_up(Log(), effect="read")
+    return Agent("a", model=scripted(*replies), tools=[look], middleware=[Judge()])
+
+
+def echo() -> ScriptedModel:
+    return ScriptedModel(lambda messages, info: f"({last_user_text(messages)})")
+
+
+async def test_steps_within_after_model(log: Log) -> None:
+    whole = await resumes_from_every_prefix(lambda: judging(echo(), Call("look", {"n": 1}), "Done."))
+    assert decode(whole.output(base.Output(message_key="model#2"))) == "Done. (Is Done. fine?)"
+
+
+async def test_what_after_model_found_out_about_an_answer_that_was_lost_does_not_hold_for_the_next() -> None:
+    whole = MemoryContext()
+    await run(judging(echo(), "First."), whole, "hi")
+    (aside,) = [s for s in whole.steps if "ask" in (s.entry.key or "")]
+    resumed = MemoryContext(recorded=[aside])  # the process died before the answer was recorded
+    assert decode(await run(judging(echo(), "Second."), resumed, "hi")) == "Second. (Is Second. fine?)"
+
+
+async def test_an_answer_that_had_to_be_cleaned_goes_on_as_it_is_recorded(log: Log) -> None:
+    def make() -> Agent:
+        call = ToolCallPart("look", '{"n": 1, "more": "\ud83d"}', "call_1")
+        said = ModelResponse(parts=[TextPart("a \ud83d"), call])
+
+        @tool(effect="read")
+        async def look(n: int, more: str) -> str:
+            return f"{n} {more}"
+
+        return Agent("a", model=scripted(said, "Done.", usage=RequestUsage()), tools=[look])
+
+    whole = await resumes_from_every_prefix(make, log=log)
+    assert whole.result("model#1/0")["result"] == "1 ?"
 
 
 REPLIES = st.one_of(

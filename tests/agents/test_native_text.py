@@ -10,6 +10,7 @@ import pytest
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelResponse, TextPart, ThinkingPart
 from pydantic_ai.models import Model
+from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.usage import RequestUsage
 
 from holdfast.agents import base
@@ -100,6 +101,15 @@ async def test_instructions_of_functions_are_recorded_and_see_the_run() -> None:
     assert [p.content for p in model.requests[0].info.parameters.instruction_parts or []] == [
         "Be kind.\n\ndeps for run_1"
     ]
+
+
+async def test_a_plain_function_may_give_instructions_to_be_awaited() -> None:
+    async def later() -> str:
+        return "Be kind."
+
+    context = MemoryContext()
+    await answer(Agent("a", model=scripted("Hello."), instructions=lambda: later()), context=context)
+    assert context.result("instructions#1") == "Be kind."
 
 
 async def test_instructions_that_are_not_text_fail_the_run() -> None:
@@ -283,6 +293,18 @@ async def test_a_stream_that_breaks_is_tried_again_whole() -> None:
 
 
 # --- the thread ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_messages_are_prepared_for_the_model_that_is_asked(stream: bool) -> None:
+    """Another provider wrote the history: here one that takes call ids of nine characters only."""
+    model = scripted(Call("none", id="call_of_another_provider"), "Done.", profile=ModelProfile(tool_call_id_length=9))
+    context = MemoryContext()
+    await answer(Agent("a", model=model, stream=stream), context=context)
+    (call,) = (p for m in model.requests[-1].messages for p in m.parts if p.part_kind == "tool-call")
+    assert len(call.tool_call_id) == 9
+    shown = prompts(context)["model#2"]["messages"]
+    assert shown[1]["parts"][0]["tool_call_id"] == "call_of_another_provider"
 
 
 async def test_turns_of_a_thread_build_on_each_other() -> None:

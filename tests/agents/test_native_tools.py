@@ -14,7 +14,7 @@ from pydantic_ai.messages import BinaryImage, ImageUrl
 from holdfast.agents.native import Agent
 from holdfast.agents.tools import ModelRetry, Tool, ToolContext, ToolReturn, tool
 from holdfast.domain.encoding import decode
-from holdfast.domain.errors import Cancelled, LimitReached, RunError, StepFailed
+from holdfast.domain.errors import Cancelled, LimitReached, ModelFault, RunError, StepFailed, Unavailable
 from holdfast.domain.journal import StepKind, StepStatus
 from holdfast.domain.threads import Role
 from holdfast.testing.scripted import Call
@@ -311,7 +311,9 @@ async def test_model_retry_is_told_as_it_is() -> None:
         ([Call("double", {"n": "x"}), Call("other", {"n": 1})] * 2 + [Call("double", {"n": "x"})], True),
         ([[Call("double", {"n": "x"})] * 3], True),
         ([Call("nobody")] * 3, True),
-        ([Call("nobody"), Call("somebody")] * 2, False),
+        ([Call("nobody"), Call("somebody")], False),
+        ([Call("nobody"), Call("somebody"), Call("anybody")], True),
+        ([Call("nobody"), Call("somebody"), Call("double", {"n": 1})] * 2, False),
         ([Call("strict", {"n": "x"})], True),
         ([Call("patient", {"n": "x"})] * 4, False),
     ],
@@ -340,6 +342,53 @@ async def test_what_ends_the_run_is_not_told_to_the_model(ends: BaseException) -
     for calls in ([Call("f")], [Call("f"), Call("double", {"n": 1})]):
         with pytest.raises(type(ends)):
             await answer(Agent("a", model=scripted(calls, "Done."), tools=[f, double]))
+
+
+async def test_a_tool_that_is_switched_off_is_not_called() -> None:
+    context, model = MemoryContext(), scripted(Call("double", {"n": 1}), "Done.")
+    context.tools_off.add("double")
+    await answer(Agent("a", model=model, tools=[double]), context=context)
+    assert asked(model)[-1] == ("double", "error: the tool 'double' is switched off; do without it")
+    assert error_of(context, "model#1/0")["code"] == "tool_disabled"
+
+
+@pytest.mark.parametrize("error", [ModelFault("no model", code="model_auth"), RunError("no"), Unavailable("closed")])
+async def test_an_error_of_the_run_that_a_tool_raises_is_told_like_any_other(error: Exception) -> None:
+    async def f() -> None:
+        raise error
+
+    found, context = await told(f)
+    assert found == f"error: {error}"
+    assert context.result("model#1/0")["index"] == 0
+    assert error_of(context, "model#1/0")["error_type"] == type(error).__name__
+
+
+async def test_work_that_was_cancelled_under_a_tool_is_the_tools_error_not_the_end_of_the_run() -> None:
+    async def f() -> None:
+        work = asyncio.create_task(asyncio.Event().wait())
+        work.cancel()
+        await work
+
+    found, context = await told(f)
+    assert found == "error: what the tool waited for was cancelled"
+    assert error_of(context, "model#1/0")["code"] == "tool_error"
+
+
+async def test_a_tool_that_is_cancelled_with_its_run_tells_nobody() -> None:
+    started = asyncio.Event()
+
+    @tool
+    async def f() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    context = MemoryContext()
+    running = asyncio.create_task(answer(Agent("a", model=scripted(Call("f"), "Done."), tools=[f]), context=context))
+    await started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert context.keys == ["model#1"]
 
 
 async def test_a_failed_step_inside_a_tool_is_the_tools_error() -> None:

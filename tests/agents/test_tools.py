@@ -14,7 +14,7 @@ from pydantic import BaseModel, field_validator
 from holdfast.agents.native import Agent
 from holdfast.agents.tools import InvalidArguments, Tool, ToolContext, as_tool, tool
 from holdfast.domain import limits
-from holdfast.domain.agents import EffectClass
+from holdfast.domain.effects import EffectClass
 from holdfast.domain.errors import DefinitionError
 from tests.agents.memory_context import MemoryContext
 
@@ -234,3 +234,19 @@ def test_two_tools_of_one_name_are_refused() -> None:
 
     with pytest.raises(DefinitionError, match="two tools named 'twice'"):
         Agent("a", model="test", tools=[twice, tool(name="twice")(_fine)])
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/missing", "http://127.0.0.1:1/schema.json", "other.json"])
+def test_a_schema_that_refers_to_what_it_does_not_hold_is_refused_and_nothing_is_fetched(reference: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
+    with pytest.raises(DefinitionError, match="not in the schema itself"):
+        Tool(name="f", description="", parameters=schema, call=lambda ctx: None)
+
+
+def test_a_schema_may_refer_to_its_own_definitions() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}
+    schema = {"type": "object", "properties": {"first": {"$ref": "#/$defs/node"}}, "$defs": {"node": node}}
+    made: Tool[..., Any] = Tool(name="f", description="", parameters=schema, call=lambda ctx: None)
+    assert made.spec.validate('{"first": {"next": {"n": 1}}}') == {"first": {"next": {"n": 1}}}
+    with pytest.raises(InvalidArguments, match=r"first\.next\.n"):
+        made.spec.validate({"first": {"next": {"n": "x"}}})

@@ -11,13 +11,19 @@ from typing import Any
 
 from holdfast import Holdfast, RunLimits, Settings
 from holdfast.bus.base import Hub
-from holdfast.domain.access import LOCAL_PRINCIPAL
-from holdfast.domain.ids import RunId, ThreadId
+from holdfast.domain.access import LOCAL_PRINCIPAL, Principal, PrincipalKind, Scope
+from holdfast.domain.approvals import Approval, ApprovalStatus
+from holdfast.domain.effects import Effect, Word
+from holdfast.domain.ids import DEFAULT_TENANT, PrincipalId, RunId, ThreadId
 from holdfast.domain.journal import Entry
 from holdfast.domain.runs import RunStatus, RunView
 from holdfast.domain.threads import Message
-from holdfast.service import history, runs
-from holdfast.store import claims
+from holdfast.service import approvals, awaited, history, runs
+from holdfast.service import effects as effect_verbs
+from holdfast.service.approvals import Resolution
+from holdfast.service.awaited import NewEvent
+from holdfast.store import claims, effects
+from holdfast.store.approvals import ApprovalFilter
 from holdfast.testing.clock import FakeClock
 
 WITHIN_S = 20
@@ -136,3 +142,88 @@ async def within(work: Awaitable[Any], seconds: float = WITHIN_S) -> Any:
 
 def gone(view: RunView) -> bool:
     return view.run.status is RunStatus.CANCELLED
+
+
+# -- holds and effects ------------------------------------------------------------------------------------------------
+
+
+def person(name: str, *roles: str) -> Principal:
+    """Somebody who may start runs and answer questions, and who holds these roles."""
+    scopes = {Scope.RUNS_WRITE, Scope.APPROVALS_READ, Scope.APPROVALS_WRITE, Scope.EFFECTS_WRITE, Scope.EVENTS_WRITE}
+    id = PrincipalId(name.encode().ljust(16, b"\x00"))
+    held = frozenset({*scopes, *(f"role:{role}" for role in roles)})
+    return Principal(DEFAULT_TENANT, id, PrincipalKind.USER, name, held)
+
+
+async def ledger(hf: Holdfast, run: RunView) -> list[Effect]:
+    """The run's effects, as they were planned."""
+    return await hf.house.database.read(None, lambda tx: effects.of_run(tx, run.run.tenant_id, run.run.id))
+
+
+async def effect(hf: Holdfast, run: RunView) -> Effect:
+    """The only effect of the run."""
+    (found,) = await ledger(hf, run)
+    return found
+
+
+async def questions(hf: Holdfast, run: RunView, *status: ApprovalStatus) -> list[Approval]:
+    """The run's questions and those of its children, oldest first; the open ones unless said otherwise."""
+    wanted = ApprovalFilter(run_id=run.run.id, status=status or (ApprovalStatus.PENDING,), limit=200)
+    return [view.approval for view in await approvals.page(hf.house, LOCAL_PRINCIPAL, wanted)]
+
+
+async def question(hf: Holdfast, run: RunView) -> Approval:
+    """The one open question of a run that waits."""
+    await waiting(hf, run)
+    (found,) = await questions(hf, run)
+    return found
+
+
+async def resolve(
+    hf: Holdfast, asked: Approval, decision: Any, *, by: Principal = LOCAL_PRINCIPAL, **more: Any
+) -> Approval:
+    said = Resolution(decision=decision, **more)
+    return (await approvals.resolve(hf.house, by, asked.id, said)).view.approval
+
+
+async def settle(
+    hf: Holdfast,
+    one: Effect,
+    word: Word,
+    result: Any = None,
+    note: str | None = None,
+    *,
+    by: Principal = LOCAL_PRINCIPAL,
+) -> Effect:
+    return (await effect_verbs.resolve(hf.house, by, one.id, word, result, note)).view.effect
+
+
+async def send(hf: Holdfast, name: str, data: Any = None, *, key: str = "", id: str | None = None) -> awaited.Sent:
+    return await awaited.send(hf.house, LOCAL_PRINCIPAL, NewEvent(name=name, key=key, data=data, external_id=id))
+
+
+async def crash(hf: Holdfast, run: RunView) -> None:
+    """What a run is left as when its process dies, and what recovery then does: from this moment its executor can
+    write nothing more, and the run is queued again under another epoch."""
+    executor = hf.supervisor.worker.executors[run.run.id]
+    executor.lose()
+    tenant_id, run_id, epoch = executor.key
+    while hf.supervisor.worker.executors.get(run.run.id) is executor:
+        await asyncio.sleep(0.005)
+    back = await hf.house.database.write(
+        None, lambda tx: claims.requeue_orphan(tx, tenant_id, run.run.thread_id, run.run.id, epoch, dead=True)
+    )
+    assert back is not None
+    assert run_id == run.run.id
+    hf.house.hub.work(run.run.agent)
+
+
+def told(model: Any) -> list[tuple[str, Any]]:
+    """What the model was told last by its tools: `(tool, text)`, and `("user", …)` for what came besides."""
+    found: list[tuple[str, Any]] = []
+    for part in (p for message in model.requests[-1].messages for p in message.parts):
+        if part.part_kind in ("tool-return", "retry-prompt"):
+            found.append((part.tool_name, part.content))
+        elif part.part_kind == "user-prompt" and found:
+            found.append(("user", part.content))
+    return found

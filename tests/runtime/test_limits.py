@@ -12,9 +12,10 @@ from pydantic_ai.usage import RequestUsage
 from holdfast import Agent, Context, RunLimits, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
-from holdfast.domain.errors import Conflict
+from holdfast.domain.errors import Conflict, Invalid
 from holdfast.domain.runs import RunStatus
 from holdfast.service import runs
+from holdfast.store.runs import RunFilter
 from holdfast.testing import Call, ScriptedModel
 from tests.runtime.driving import (
     Desk,
@@ -221,3 +222,23 @@ async def test_start_after_holds_a_run_back_until_its_time(desk: Desk, monkeypat
     view = await within(ended(hf, view))
     assert view.run.started_at is not None
     assert view.run.started_at >= at
+
+
+@pytest.mark.parametrize("ms", [-62_135_596_800_001, 253_402_300_800_000, 2**62])
+async def test_a_time_that_no_calendar_has_is_refused_before_it_is_stored(desk: Desk, ms: int) -> None:
+    @workflow("w")
+    async def w(ctx: Context) -> None:
+        raise ValueError("no")
+
+    hf = await desk.open(w)
+    failed = await outcome(hf, "w")
+    for refused in (
+        start(hf, "w", start_after=ms),
+        start(hf, "w", deadline=ms),
+        runs.retry(hf.house, LOCAL_PRINCIPAL, failed.run.id, RunLimits(), deadline=ms),
+    ):
+        with pytest.raises(Invalid) as said:
+            await refused
+        assert said.value.code == "invalid_time"
+    shown = await runs.page(hf.house, LOCAL_PRINCIPAL, RunFilter(limit=10))
+    assert [view.run for view in shown] == [failed.run]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast import Context, workflow
+from holdfast.agents.workflow import Workflow
 from holdfast.domain import limits
 from holdfast.domain.runs import RunStatus
 from holdfast.runtime import recovery as recovery_module
@@ -17,7 +18,7 @@ from holdfast.runtime import worker as worker_module
 from holdfast.service import claiming
 from holdfast.store import heads
 from holdfast.testing.crash import CrashPoint
-from tests.runtime.driving import Desk, cancel, ended, look, output, start, types, within
+from tests.runtime.driving import Desk, cancel, ended, look, outcome, output, start, types, within
 
 SHORT_MS = 300
 
@@ -208,3 +209,43 @@ async def test_a_claim_that_was_on_its_way_when_the_drain_began_is_given_back(
             while (view := await look(hf, view)).run.status is not RunStatus.QUEUED:
                 await asyncio.sleep(0.01)
     assert not held.begun.is_set() or not held.go.is_set()
+
+
+async def test_a_start_that_fails_closes_what_it_opened_and_may_be_tried_again(desk: Desk) -> None:
+    class Refusing(Workflow[Any, Any]):
+        refuses = True
+
+        async def warm_up(self) -> None:
+            if self.refuses:
+                raise RuntimeError("not today")
+
+    async def body(ctx: Context) -> str:
+        return "done"
+
+    agent = Refusing("w", body)
+    hf = desk.make(agent)
+    before = asyncio.all_tasks()
+    with pytest.raises(RuntimeError, match="not today"):
+        async with hf.running():
+            raise AssertionError("it did not start")
+    assert asyncio.all_tasks() == before
+    agent.refuses = False
+    async with hf.running():
+        assert output(await outcome(hf, "w")) == "done"
+
+
+async def test_an_agent_that_does_not_close_keeps_no_other_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[str] = []
+
+    async def close(agent: Workflow[Any, Any]) -> None:
+        closed.append(agent.id)
+        if agent.id == "w":
+            raise RuntimeError("no")
+
+    monkeypatch.setattr(Workflow, "close", close)
+    async with desk.make(w, Held().agent).running():
+        pass
+    assert closed == ["w", "held"]
+    assert "agent w did not close" in caplog.text

@@ -9,8 +9,23 @@ import pytest
 
 from holdfast import Context, workflow
 from holdfast.domain import limits
+from holdfast.domain.encoding import decode
 from holdfast.domain.runs import RunStatus
-from tests.runtime.driving import Desk, ended, entries, error, look, output, retry, start, types, until, waiting
+from holdfast.web import views
+from tests.runtime.driving import (
+    Desk,
+    ended,
+    entries,
+    error,
+    look,
+    outcome,
+    output,
+    retry,
+    start,
+    types,
+    until,
+    waiting,
+)
 
 pytestmark = pytest.mark.usefixtures("parking")
 
@@ -141,4 +156,21 @@ async def test_a_run_whose_agent_is_gone_stays_queued_says_so_and_is_served_when
         assert view.unserved
     hf = await desk.open(asleep())
     assert not (await look(hf, view)).unserved
+    assert output(await ended(hf, view)) == "before"
+
+
+async def test_a_pinned_run_waits_for_a_worker_with_the_version_it_began_under_and_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "POLL_MS", 50)
+    hf = desk.make(asleep(on_version_change="pin"))
+    async with hf.running():
+        view = await waiting(hf, await start(hf, "w"))
+    changed_hf = await desk.open(changed(compatible, on_version_change="pin"))
+    view = await until(changed_hf, view, lambda v: v.run.status is RunStatus.QUEUED, "queued")
+    shown = decode(views.run(view))
+    assert (shown["phase"], shown["waiting_on"]) == ("ready", [{"type": "worker", "id": "w"}])
+    assert output(await outcome(changed_hf, "w")) == "after", "a new run begins under the new version"
+    hf = await desk.open(asleep(on_version_change="pin"))
+    assert not (await look(changed_hf, view)).unserved
     assert output(await ended(hf, view)) == "before"

@@ -10,11 +10,11 @@ what `perform` returns; whatever else it draws on (clock, randomness, files, net
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
 from holdfast.domain import errors, limits
@@ -22,6 +22,9 @@ from holdfast.domain.agents import AgentKind
 from holdfast.domain.journal import NewBlob, StepKind
 from holdfast.domain.runs import RunLimits, Usage
 from holdfast.domain.threads import Message, Role
+
+if TYPE_CHECKING:
+    from holdfast.agents.effects import ToolRequest
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -67,11 +70,12 @@ class StepError:
     details: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond or two, once a step
 class Outcome:
     """What a body did: the JSON to record, the live value for the caller, and what a model call used.
 
-    `failure` records the step as failed with this payload still readable (a tool error that the model is told).
+    `failure` records the step as failed with this payload still readable (a tool error that the model is told). `ops`
+    and `session` are the runtime's own: what is written to the ledger with the step, and in which transaction.
     """
 
     payload: bytes | None
@@ -81,6 +85,8 @@ class Outcome:
     price_version: str | None = None
     prompt: bytes | None = None
     blobs: tuple[NewBlob, ...] = ()
+    ops: tuple[Any, ...] = ()
+    session: Any = None
 
 
 class Attempt(Protocol):
@@ -101,16 +107,17 @@ class Attempt(Protocol):
         ...
 
 
-Body = Callable[[Attempt], Awaitable[Outcome]]
+Body = Callable[[Attempt], Coroutine[Any, Any, Outcome]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond or two, once a step
 class Action:
     """A step that an agent wants: how to find it again, how to do it, how durable it is before `perform` returns.
 
     `key`: None numbers the name within the current scope; a tool call gives its own, `<model key>/<position>`.
-    `arguments`: JSON value compared on resume for code, tool, child and sleep steps.
-    `write_behind`: the result may still be in memory when `perform` returns (model steps and read tools only).
+    `arguments`: JSON value compared on resume for code, tool, child, sleep and hand-off steps.
+    `write_behind`: the result may still be in memory when `perform` returns (model steps, read tools, and what comes
+    right before something that is opened).
     `opens`: an opening entry is durable before the body runs (tools that may change something).
     `streams`: the body publishes deltas; the message's id is announced durably before the first one is shown.
     `message`: the payload is also a message of the thread, in this role.
@@ -128,7 +135,7 @@ class Action:
     timeout_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond or two, once a step
 class Recorded:
     """A step's result, from the journal or fresh. `value` is the body's live value when `fresh`, else None."""
 
@@ -144,9 +151,8 @@ class Recorded:
     def unwrap(self) -> bytes | None:
         """The payload; raises `StepFailed` for a failed step, the same on the first run and on replay."""
         if self.error is not None:
-            raise errors.StepFailed(
-                self.error.message, code=self.error.code, error_type=self.error.error_type, step=self.key
-            )
+            kind = errors.CallRefused if self.error.code in errors.REFUSALS else errors.StepFailed
+            raise kind(self.error.message, code=self.error.code, error_type=self.error.error_type, step=self.key)
         return self.payload
 
 
@@ -169,6 +175,9 @@ class RunInfo:
     depth: int
     created_at: datetime
     metadata: dict[str, Any]
+
+
+NO_DEFAULT: Final = object()
 
 
 class Context(Protocol):
@@ -231,6 +240,42 @@ class Context(Protocol):
 
     async def emit(self, name: str, data: Any = None) -> None:
         """Send a custom event to the run's stream, once: it is recorded."""
+        ...
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        schema: Any = None,
+        choices: Sequence[Any] | None = None,
+        expires: timedelta | None = None,
+        default: Any = NO_DEFAULT,
+        roles: Sequence[str] | str = (),
+        name: str = "ask",
+    ) -> Any:
+        """Ask people, and wait for the answer; the run holds no memory meanwhile, and nothing is lost.
+
+        Args:
+            question: what is asked, up to `QUESTION_CHARS_MAX` characters.
+            schema: a type that pydantic knows, or a JSON schema: the answer is validated by it and comes back as it.
+            choices: JSON values of which the answer is one.
+            expires: how long the question stands, 7 days unless given.
+            default: the answer when nobody gave one in time.
+            roles: who answers has to hold one of them.
+            name: the step's name.
+
+        Raises `NotAnswered` (`ask_rejected`, or `ask_expired` without a default); that is recorded too.
+        """
+        ...
+
+    async def wait_event(
+        self, name: str, *, key: str = "", timeout: timedelta | None = None, since: datetime | None = None
+    ) -> Any:
+        """Wait for an event of this name and key (`POST /v1/events`); its data.
+
+        It may have come before: the oldest that arrived since this run was created (or `since`) and that this run has
+        not taken yet. Raises `EventTimedOut` after `timeout`.
+        """
         ...
 
     async def now(self) -> datetime:
@@ -309,6 +354,22 @@ class RunContext(Context, Protocol):
         """From now on `acting_agent` is this one. Called after the hand-off's step is recorded, and again on replay."""
         ...
 
+    async def hold(self, requests: Sequence[ToolRequest]) -> None:
+        """Open, in one commit, the questions that these calls of one model turn need answered before they are made."""
+        ...
+
+    async def permit(self, request: ToolRequest) -> dict[str, Any]:
+        """The arguments with which a call may be made now; waits for people if its rules say so. `CallRefused`."""
+        ...
+
+    async def act(self, request: ToolRequest) -> Recorded:
+        """Make a tool's call as its contract says, and record it: at most once as far as physics allows."""
+        ...
+
+    def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
+        """What the ledger has to hold of calls that a step has chosen: for that step's `Outcome.ops`."""
+        ...
+
     async def tool_enabled(self, name: str) -> bool:
         """Whether nobody has switched the tool off. Asked within a tool's body only: a recorded call stays recorded."""
         ...
@@ -348,6 +409,15 @@ class Agent(Protocol):
 
     @property
     def default_limits(self) -> RunLimits: ...
+
+    @property
+    def compensate(self) -> frozenset[str]:
+        """When what its runs have done is undone: `failure`, `cancel`."""
+        ...
+
+    def tools(self) -> Mapping[str, Any]:
+        """Its tools by name, for what is done with their calls when the agent's own code does not run."""
+        ...
 
     def definition(self) -> dict[str, Any]:
         """What the API shows: `{model?, instructions?, tools: [{name, description, schema, effect, timeout_ms}],

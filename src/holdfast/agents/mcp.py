@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from pydantic_ai.exceptions import ToolFailed
 
+from holdfast.agents.effects import Contract
 from holdfast.agents.tools import (
     NAME_PATTERN,
     ModelRetry,
@@ -27,11 +29,11 @@ from holdfast.agents.tools import (
     ToolContext,
     ToolSpec,
     Validate,
-    effect_of,
     json_object,
     schema_validator,
     timeout_ms_of,
 )
+from holdfast.domain.effects import EffectClass
 from holdfast.domain.errors import DefinitionError, Unavailable
 
 CONNECT_S_MAX: Final = 30
@@ -52,7 +54,8 @@ class MCPTools:
         options: further arguments of `MCPToolset`, such as `headers` and `auth`.
 
     Errors of the server and of the connection are told to the model as the call's result. Raises `DefinitionError`
-    if the extra is not installed, and `Unavailable` if the server cannot be reached to find its tools.
+    if the extra is not installed or no client can be made of `server` and `options`, and `Unavailable` if the server
+    cannot be reached to find its tools.
     """
 
     def __init__(
@@ -128,7 +131,6 @@ class MCPTools:
     def _tool(self, found: Any) -> Tool[..., Any]:
         plain: dict[str, Any] = found.model_dump(by_alias=True)
         hints: dict[str, Any] = plain.get("annotations") or {}
-        effect: Literal["read"] | None = "read" if hints.get("readOnlyHint") is True else None
         name = tool_name(f"{self._prefix}{found.name}")
         schema: dict[str, Any] = {"type": "object", **plain["inputSchema"]}
         return Tool[..., Any].of(
@@ -136,7 +138,7 @@ class MCPTools:
                 name=name,
                 description=plain.get("description") or hints.get("title") or "",
                 parameters=schema,
-                effect=effect_of(effect),
+                contract=Contract(effect=_effect_of(hints)),
                 sequential=False,
                 timeout_ms=self._timeout_ms,
                 retries=None,
@@ -163,6 +165,13 @@ class MCPTools:
             raise RuntimeError(exc.message if isinstance(exc, ModelRetry) else str(exc)) from exc
 
 
+def _effect_of(hints: dict[str, Any]) -> EffectClass:
+    """What a server says of a tool. Its word is all there is: a tool that says nothing may do anything."""
+    if hints.get("readOnlyHint") is True:
+        return EffectClass.READ
+    return EffectClass.KEYED if hints.get("idempotentHint") is True else EffectClass.UNSAFE
+
+
 def tool_name(name: str) -> str:
     """A name that every provider takes: MCP allows dots and slashes."""
     return name if NAME_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
@@ -186,7 +195,10 @@ def _toolset_of(server: Any, options: dict[str, Any]) -> Any:
     if isinstance(server, str) and "://" not in server:
         server = Path(server)
     made: Any = MCPToolset
-    return made(server, **{"tool_error_behavior": "failed", **options})
+    try:
+        return made(server, **{"tool_error_behavior": "failed", **options})
+    except Exception as exc:  # no such script, no transport for such a thing, an option that is none
+        raise DefinitionError(f"No client can be made for the MCP server {server}: {exc}") from exc
 
 
 class _Connection:
@@ -224,17 +236,22 @@ class _Connection:
         self._leave.set()
         if not self._ready.done():
             self._task.cancel()
-        await asyncio.wait([self._task], timeout=CONNECT_S_MAX)
+        _, stuck = await asyncio.wait([self._task], timeout=CONNECT_S_MAX)
+        if stuck:
+            self._task.cancel()
 
     async def _hold(self) -> None:
         try:
             async with self.toolset:
                 self._ready.set_result(None)
                 await self._leave.wait()
-            # A stdio client keeps its server running after the session, for the next one.
-            await self.toolset.client.close()
         except Exception as exc:
             if not self._ready.done():
                 self._ready.set_exception(exc)
         finally:
             self._ready.cancel()
+            # A stdio client keeps its server running after the session, for the next one, and after a failed start;
+            # a client whose session failed raises that once more, and leaves its transport open.
+            for part in (self.toolset.client, self.toolset.client.transport):
+                with suppress(Exception):
+                    await part.close()

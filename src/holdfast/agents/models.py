@@ -158,6 +158,11 @@ def _missing_package(model: str, exc: ImportError) -> DefinitionError:
     return DefinitionError(f"The model {model!r} needs a package that is not installed. {advice}", model=model)
 
 
+def model_name(model: str | Model) -> str:
+    """The model as it was named."""
+    return model if isinstance(model, str) else f"{model.system}:{model.model_name}"
+
+
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
@@ -616,9 +621,8 @@ def price(response: ModelResponse) -> Price:
     return Price(0, False, book.version) if cost is None else Price(_micros(cost), True, book.version)
 
 
-def usage_of(response: ModelResponse) -> Usage:
+def usage_of(response: ModelResponse, priced: Price) -> Usage:
     """Tokens and cost of one answer, as a run adds them up. Cached tokens are part of `input_tokens`."""
-    priced = price(response)
     usage = response.usage
     return Usage(1, usage.input_tokens, usage.output_tokens, priced.cost_micros, priced.priced)
 
@@ -737,4 +741,4 @@ def _micros(cost: Decimal) -> int:
     return int(cost.to_integral_value(ROUND_HALF_EVEN))
 
 
-__all__ = ["Price", "aclose", "classify", "cut_short", "price", "resolve", "usage_of"]
+__all__ = ["Price", "aclose", "classify", "cut_short", "model_name", "price", "resolve", "usage_of"]

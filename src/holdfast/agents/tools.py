@@ -7,10 +7,11 @@ is not decided here: `native/calls.py` does that for models, the runtime for `ct
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial, update_wrapper
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, get_origin, get_type_hints, overload
@@ -20,17 +21,30 @@ from pydantic_ai import ModelRetry, ToolReturn
 from pydantic_ai import Tool as _SchemaTool
 from pydantic_core import from_json
 
-from holdfast.agents import base
+from holdfast.agents import base, json_schema
+from holdfast.agents.effects import (
+    Compensation,
+    Contract,
+    Handle,
+    Transaction,
+    checked_contract,
+    effect_class,
+    ms_of,
+)
 from holdfast.domain import limits
-from holdfast.domain.agents import EffectClass
+from holdfast.domain.effects import EffectClass, OnUnknown
 from holdfast.domain.encoding import encode
 from holdfast.domain.errors import DefinitionError, HoldfastError, NotEncodable
+from holdfast.domain.policies import ConfirmGiven, Deny, DenyGiven, Rule, confirms, denies
 
 __all__ = ["InvalidArguments", "ModelRetry", "Tool", "ToolContext", "ToolReturn", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 DepsT = TypeVar("DepsT")
+EffectName = Literal["read", "transaction", "keyed", "reconcilable", "unsafe"]
+UnknownName = Literal["ask", "assume_done", "retry", "fail"]
 
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RESERVED_PREFIXES: Final = ("final_result", "transfer_to_")
@@ -68,11 +82,15 @@ class ToolContext(Generic[DepsT]):
     `key` is the step's key, the same whenever this call is tried again; `attempt` the try, from 1.
     """
 
-    __slots__ = ("_run", "_sync", "attempt", "key")
+    __slots__ = ("_handle", "_loop", "_run", "_sync", "attempt", "key")
 
-    def __init__(self, run: base.Context, *, key: str, attempt: int, sync: bool = False) -> None:
+    def __init__(
+        self, run: base.Context, *, key: str, attempt: int, sync: bool = False, handle: Handle | None = None
+    ) -> None:
         self._run = run
         self._sync = sync
+        self._handle = handle
+        self._loop = asyncio.get_running_loop() if sync and handle is not None else None
         self.key = key
         self.attempt = attempt
 
@@ -102,6 +120,55 @@ class ToolContext(Generic[DepsT]):
         """What was given as `Holdfast(deps=…)`."""
         return cast(DepsT, self._run.deps)
 
+    @property
+    def idempotency_key(self) -> str:
+        """What to give the provider, so that it does the same thing once: 43 characters, the same at every try of this
+        call, also after a crash. It changes only after it is known that nothing was done under the old one."""
+        return self._call_handle("idempotency_key").idempotency_key
+
+    @property
+    def approved(self) -> bool:
+        """Whether a person gave leave for exactly this call."""
+        return self._call_handle("approved").approved
+
+    @property
+    def tx(self) -> Transaction:
+        """For `effect="transaction"`: the runtime's own database, in the transaction that also records this step.
+
+        `await ctx.tx.execute("UPDATE … WHERE id = :id", {"id": 1})`, `await ctx.tx.rows("SELECT …")`. It opens at the
+        first statement and lasts at most 5 s (1 s on SQLite, where nobody else can write meanwhile), so do nothing
+        slow between statements. If the tool raises, everything is undone.
+        """
+        self._demand_async("tx")
+        return self._call_handle("tx").tx
+
+    def heartbeat(self) -> Awaitable[None]:
+        """Say that the call is alive: its timeout, and the deadline after which others may act, start anew. Durable
+        when it returns. In a sync tool it blocks, and there is nothing to await."""
+        return self._told(self._call_handle("heartbeat").heartbeat())
+
+    def record_ref(self, ref: str) -> Awaitable[None]:
+        """Note the provider's reference of what is being done, for the reconciler and for people. Durable when it
+        returns. In a sync tool it blocks, and there is nothing to await."""
+        return self._told(self._call_handle("record_ref").record_ref(ref))
+
+    def ask(self, question: str, **options: Any) -> Awaitable[Any]:
+        """Ask a person, with the options of `Context.ask`. Ask before you act: the run may be put away until there is
+        an answer, and the tool then runs again from its start, with the answer at hand. For async tools."""
+        self._demand_async("ask")
+        return self._call_handle("ask").ask(question, options)
+
+    def _call_handle(self, what: str) -> Handle:
+        if self._handle is None:
+            raise RuntimeError(f"ctx.{what} is there within a tool's call only.")
+        return self._handle
+
+    def _told(self, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        if self._loop is None:
+            return work
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return _Finished()
+
     def emit(self, name: str, data: Any = None) -> Awaitable[None]:
         """Send a custom event to the run's stream, once, even if the tool is tried again. For async tools."""
         self._demand_async("emit")
@@ -120,6 +187,14 @@ class ToolContext(Generic[DepsT]):
             raise RuntimeError(f"ctx.{what} belongs to the event loop, but this tool runs in a thread: make it async.")
 
 
+class _Finished:
+    """What a blocking call leaves to be awaited: nothing."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
 Validate = Callable[["str | dict[str, Any] | None"], dict[str, Any]]
 
 
@@ -130,7 +205,7 @@ class ToolSpec:
     name: str
     description: str
     parameters: dict[str, Any]
-    effect: EffectClass
+    contract: Contract
     sequential: bool
     timeout_ms: int
     retries: int | None
@@ -152,8 +227,19 @@ class Tool(Generic[P, R]):
         description: what the model reads about when to use it.
         parameters: the JSON schema (draft 2020-12, of type object) that arguments are validated against.
         call: `async def call(ctx: ToolContext, **arguments)`; may be sync, then it runs in a thread.
-        effect: `"read"` if it changes nothing: it may run again after a crash. Omitted, it may change something, and
-            its step is durable before anything else happens.
+        effect: what is known about its side effects: `"read"`, `"transaction"`, `"keyed"`, `"reconcilable"` or
+            `"unsafe"`; unsafe unless given, and then you are warned at start-up.
+        confirm: when people have to give leave: True, a function of the arguments, a mapping of conditions,
+            `Confirm(…)` or a list of those.
+        deny: when the call is not made, in the same forms with `Deny(…)`.
+        on_unknown: for unsafe tools, what happens when nobody knows whether it was done: `"ask"` a person (the
+            default), `"assume_done"`, `"retry"` after the timeout, or `"fail"`.
+        key_ttl: for keyed tools, how long the provider remembers a key. An older call is not repeated under it.
+        tries: how often a keyed call is made before a person is asked, 4 unless given.
+        rejections: exceptions which say for certain that nothing was done. `NotDone` always does.
+        dedupe: a template such as `"{order_id}"`: of calls that make the same text of it, one is made.
+        dedupe_ttl: for how long after it was done; for ever unless given.
+        external: nobody is called here: the result comes from outside, through the API.
         sequential: it runs alone, after the calls before it in the same answer and before those after it.
         timeout: seconds or a timedelta, 60 s unless given; then the model is told.
         retries: how many times in a row the model may get it wrong before the run fails; the agent's unless given.
@@ -166,20 +252,44 @@ class Tool(Generic[P, R]):
         name: str,
         description: str,
         parameters: Mapping[str, Any],
-        call: Callable[..., Any],
-        effect: Literal["read"] | None = None,
+        call: Callable[..., Any] | None = None,
+        effect: EffectName | None = None,
+        confirm: ConfirmGiven | None = None,
+        deny: DenyGiven | None = None,
+        on_unknown: UnknownName = "ask",
+        key_ttl: timedelta | float | None = None,
+        tries: int = limits.EFFECT_TRIES,
+        rejections: Sequence[type[Exception]] = (),
+        dedupe: str | None = None,
+        dedupe_ttl: timedelta | float | None = None,
+        external: bool = False,
         sequential: bool = False,
         timeout: timedelta | float | None = None,
         retries: int | None = None,
         version: str = "1",
     ) -> None:
         schema = dict(parameters)
+        if (call is None) is not external:
+            raise DefinitionError(f"Tool {name!r} needs a function to call, or external=True, and not both.")
+        call = call or _nobody
         self.spec = checked(
             ToolSpec(
                 name=name,
                 description=description,
                 parameters=schema,
-                effect=effect_of(effect),
+                contract=contract_of(
+                    name,
+                    effect,
+                    confirm=confirm,
+                    deny=deny,
+                    on_unknown=on_unknown,
+                    key_ttl=key_ttl,
+                    tries=tries,
+                    rejections=rejections,
+                    dedupe=dedupe,
+                    dedupe_ttl=dedupe_ttl,
+                    external=external,
+                ),
                 sequential=sequential,
                 timeout_ms=timeout_ms_of(timeout),
                 retries=retries,
@@ -215,7 +325,47 @@ class Tool(Generic[P, R]):
 
     @property
     def effect(self) -> EffectClass:
-        return self.spec.effect
+        return self.spec.contract.effect
+
+    @property
+    def contract(self) -> Contract:
+        return self.spec.contract
+
+    def reconcile(self, fn: F, /) -> F:
+        """Declare how to find out what became of a call: `@refund.reconcile` on `async def f(ctx, effect: EffectInfo)`,
+        which returns `Done(result)`, `NotDone()` or `Unknown()`. The function stays as it is."""
+        self._demand_coroutine(fn, "reconciler")
+        self.spec = checked(replace(self.spec, contract=replace(self.spec.contract, reconcile=cast(Any, fn))))
+        return fn
+
+    @overload
+    def compensate(self, fn: F, /) -> F: ...
+    @overload
+    def compensate(
+        self, fn: None = None, /, *, tries: int = ..., timeout: timedelta | float | None = ...
+    ) -> Callable[[F], F]: ...
+    def compensate(
+        self, fn: Any = None, /, *, tries: int = limits.COMPENSATE_TRIES, timeout: timedelta | float | None = None
+    ) -> Any:
+        """Declare how a call is undone: `@refund.compensate` on `async def f(ctx, effect: EffectInfo)`.
+
+        It is tried `tries` times, always with the same `ctx.idempotency_key`, then a person is asked. The function
+        stays as it is.
+        """
+
+        def declare(function: Any) -> Any:
+            self._demand_coroutine(function, "compensator")
+            made = Compensation(fn=function, tries=tries, timeout_ms=timeout_ms_of(timeout))
+            self.spec = checked(replace(self.spec, contract=replace(self.spec.contract, compensation=made)))
+            return function
+
+        return declare if fn is None else declare(fn)
+
+    def _demand_coroutine(self, fn: Any, what: str) -> None:
+        if not self.contract.ledger:
+            raise DefinitionError(f"Tool {self.name!r} changes nothing here: it needs no {what}.")
+        if not inspect.iscoroutinefunction(fn):
+            raise DefinitionError(f"The {what} of tool {self.name!r} is an async function of (ctx, effect).")
 
     @property
     def timeout_ms(self) -> int:
@@ -228,7 +378,9 @@ class Tool(Generic[P, R]):
             "name": s.name,
             "description": s.description,
             "schema": s.parameters,
-            "effect": s.effect.value,
+            "effect": s.contract.effect.value,
+            "policy": policy_of(s.contract),
+            "external": s.contract.external,
             "timeout_ms": s.timeout_ms,
         }
 
@@ -236,24 +388,46 @@ class Tool(Generic[P, R]):
         """What the agent's fingerprint takes of it: not the source, whose changes `version` declares."""
         return {**self.definition(), "version": self.spec.version, "sequential": self.spec.sequential}
 
-    async def invoke(self, run: base.RunContext, *args: Any, key: str, attempt: int, **kwargs: Any) -> Any:
+    async def invoke(
+        self, run: base.RunContext, *args: Any, key: str, attempt: int, handle: Handle | None = None, **kwargs: Any
+    ) -> Any:
         """Run the function, with a `ToolContext` in front if it takes one; sync functions run in a thread."""
-        s = self.spec
-        front = (ToolContext[Any](run, key=key, attempt=attempt, sync=not s.is_async),) if s.takes_ctx else ()
-        if s.is_async:
-            return await s.fn(*front, *args, **kwargs)
-        result = await run.blocking(s.fn, *front, *args, **kwargs)
-        return await result if inspect.isawaitable(result) else result
+        front = self._front(run, key, attempt, handle)
+        return await self._called(run, *front, *args, **kwargs)
 
-    async def invoke_validated(self, run: base.RunContext, arguments: dict[str, Any], *, key: str, attempt: int) -> Any:
+    def _front(self, run: base.RunContext, key: str, attempt: int, handle: Handle | None) -> tuple[Any, ...]:
+        if not self.spec.takes_ctx:
+            return ()
+        return (ToolContext[Any](run, key=key, attempt=attempt, sync=not self.spec.is_async, handle=handle),)
+
+    async def invoke_validated(
+        self, run: base.RunContext, arguments: dict[str, Any], *, key: str, attempt: int, handle: Handle | None = None
+    ) -> Any:
         """`invoke` with what `spec.validate` returned."""
         s = self.spec
-        if not s.positional and s.var_positional is None:
-            return await self.invoke(run, key=key, attempt=attempt, **arguments)
         named = dict(arguments)
         args = [named.pop(name) for name in s.positional]
         args.extend(named.pop(s.var_positional) if s.var_positional else ())
-        return await self.invoke(run, *args, key=key, attempt=attempt, **named)
+        return await self._called(run, *self._front(run, key, attempt, handle), *args, **named)
+
+    async def _called(self, run: base.RunContext, /, *args: Any, **kwargs: Any) -> Any:
+        if self.spec.is_async:
+            return await self.spec.fn(*args, **kwargs)
+        result = await run.blocking(self.spec.fn, *args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments given as to the function, by name. Raises `TypeError` as the call would."""
+        if self.spec.var_positional is None and not args:
+            return dict(kwargs)
+        signature = inspect.signature(self.spec.fn)
+        parameters = list(signature.parameters.values())[1 if self.spec.takes_ctx else 0 :]
+        given = signature.replace(parameters=parameters).bind(*args, **kwargs)
+        named = dict(given.arguments)
+        for parameter in parameters:
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named |= named.pop(parameter.name, {})
+        return named
 
 
 @overload
@@ -263,7 +437,16 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Literal["read"] | None = None,
+    effect: EffectName | None = None,
+    confirm: ConfirmGiven | None = None,
+    deny: DenyGiven | None = None,
+    on_unknown: UnknownName = "ask",
+    key_ttl: timedelta | float | None = None,
+    tries: int = limits.EFFECT_TRIES,
+    rejections: Sequence[type[Exception]] = (),
+    dedupe: str | None = None,
+    dedupe_ttl: timedelta | float | None = None,
+    external: bool = False,
     sequential: bool = False,
     timeout: timedelta | float | None = None,
     retries: int | None = None,
@@ -275,11 +458,12 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Literal["read"] | None = None,
+    effect: EffectName | None = None,
     sequential: bool = False,
     timeout: timedelta | float | None = None,
     retries: int | None = None,
     version: str = "1",
+    **promises: Any,
 ) -> Any:
     """Make a tool of a function, sync or async, with or without a first parameter `ctx: ToolContext`.
 
@@ -296,7 +480,7 @@ def tool(
                 name=schema.name,
                 description=description if description is not None else schema.description,
                 parameters=schema.parameters,
-                effect=effect_of(effect),
+                contract=contract_of(schema.name, effect, **promises),
                 sequential=sequential,
                 timeout_ms=timeout_ms_of(timeout),
                 retries=retries,
@@ -394,16 +578,9 @@ def _validate_with_pydantic(validator: Any, arguments: str | dict[str, Any] | No
 
 def schema_validator(name: str, schema: dict[str, Any]) -> Validate:
     """A validator for a JSON schema; `DefinitionError` if it is not one, or not of an object."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
     if schema.get("type") != "object":
         raise DefinitionError(f"The parameters of tool {name!r} are a JSON schema of type object.")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as exc:
-        raise DefinitionError(f"The parameters of tool {name!r} are not a JSON schema: {exc.message}") from exc
-    return partial(_validate_with_json_schema, Draft202012Validator(schema))
+    return partial(_validate_with_json_schema, json_schema.validator(f"The parameters of tool {name!r}", schema))
 
 
 def json_object(arguments: str | dict[str, Any] | None) -> dict[str, Any]:
@@ -423,21 +600,70 @@ def _from_json(arguments: str | dict[str, Any] | None) -> Any:
 
 def _validate_with_json_schema(validator: Any, arguments: str | dict[str, Any] | None) -> dict[str, Any]:
     given = _from_json(arguments)
-    errors = sorted(validator.iter_errors(given), key=lambda e: [str(p) for p in e.absolute_path])
+    errors = json_schema.errors(validator, given)
     if errors:
-        raise InvalidArguments([{"loc": list(e.absolute_path), "msg": e.message} for e in errors])
+        raise InvalidArguments(errors)
     return cast("dict[str, Any]", given)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def effect_of(effect: object) -> EffectClass:
-    if effect is None:
-        return EffectClass.UNSAFE
-    if effect == "read":
-        return EffectClass.READ
-    raise DefinitionError(f'A tool\'s effect is "read" or omitted, not {effect!r}.')
+def contract_of(
+    name: str,
+    effect: str | None,
+    *,
+    confirm: ConfirmGiven | None = None,
+    deny: DenyGiven | None = None,
+    on_unknown: str = "ask",
+    key_ttl: timedelta | float | None = None,
+    tries: int = limits.EFFECT_TRIES,
+    rejections: Sequence[type[Exception]] = (),
+    dedupe: str | None = None,
+    dedupe_ttl: timedelta | float | None = None,
+    external: bool = False,
+) -> Contract:
+    """The options of `@tool` as a contract. Whether they go together is checked with the schema, by `checked`."""
+    if on_unknown not in tuple(OnUnknown):
+        raise DefinitionError(f"on_unknown of tool {name!r} is one of {', '.join(OnUnknown)}, not {on_unknown!r}.")
+    return Contract(
+        effect=effect_class(effect),
+        declared=effect is not None or external,
+        rules=(*confirms(confirm), *denies(deny)),
+        on_unknown=OnUnknown(on_unknown),
+        tries=tries,
+        key_ttl_ms=ms_of(name, "key_ttl", key_ttl),
+        rejections=tuple(rejections),
+        dedupe=dedupe,
+        dedupe_ttl_ms=ms_of(name, "dedupe_ttl", dedupe_ttl),
+        external=external,
+    )
+
+
+def policy_of(contract: Contract) -> list[dict[str, Any]]:
+    """What the API shows of a tool's rules; of a condition in code only that there is one."""
+    return [described_rule(rule) for rule in contract.rules]
+
+
+def described_rule(rule: Rule) -> dict[str, Any]:
+    when: object = "code" if callable(rule.when) else rule.when
+    if isinstance(rule, Deny):
+        return {"decision": "deny", "when": when, "reason": rule.reason}
+    demand = rule.demand()
+    return {
+        "decision": "confirm",
+        "when": when,
+        "reason": rule.reason or None,
+        "roles": sorted(role for roles in demand.roles for role in roles),
+        "quorum": demand.quorum,
+        "four_eyes": demand.four_eyes,
+        "expires_ms": demand.expires_ms or limits.EXPIRES_MS,
+        "on_expiry": demand.on_expiry.value,
+    }
+
+
+async def _nobody(**_: Any) -> None:
+    raise AssertionError("an external tool is answered from outside")
 
 
 def timeout_ms_of(timeout: timedelta | float | None) -> int:
@@ -460,6 +686,7 @@ def checked(spec: ToolSpec) -> ToolSpec:
         raise DefinitionError(f"The retries of tool {spec.name!r} are 0 or more, not {spec.retries}.")
     if not callable(spec.fn):
         raise DefinitionError(f"What tool {spec.name!r} calls is not callable.")
+    checked_contract(spec.name, spec.contract, spec.parameters, is_async=spec.is_async)
     try:
         encode(spec.parameters)
     except NotEncodable as exc:

@@ -7,16 +7,18 @@ of steps must be a pure function of its input and of what steps returned.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter
 
 from holdfast.agents import base
+from holdfast.agents.effects import check_tools, compensation_of
 from holdfast.agents.fingerprint import fingerprint, source_of
 from holdfast.agents.native.inputs import accept_typed, input_adapter, not_fitting
 from holdfast.agents.native.output import encoded
 from holdfast.agents.registry import check_declared
+from holdfast.agents.tools import Tool, as_tool
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.errors import DefinitionError
 from holdfast.domain.runs import RunLimits
@@ -41,6 +43,8 @@ class Workflow(Generic[P, R]):
         on_version_change: Literal["continue", "fail", "pin"] = "continue",
         description: str | None = None,
         agents: Sequence[base.Agent] = (),
+        tools: Sequence[Any] = (),
+        compensate: Sequence[Literal["failure", "cancel"]] = (),
     ) -> None:
         check_declared(id, durability, on_version_change)
         if not inspect.iscoroutinefunction(fn):
@@ -49,6 +53,8 @@ class Workflow(Generic[P, R]):
         self.fn = fn
         self._id = id
         self._agents = tuple(agents)
+        self._tools = {made.name: made for made in map(as_tool, tools)}
+        self._compensate = compensation_of(compensate)
         self._limits = limits or RunLimits()
         self._durability: Literal["behind", "sync"] = durability
         self._on_version_change: Literal["continue", "fail", "pin"] = on_version_change
@@ -93,12 +99,19 @@ class Workflow(Generic[P, R]):
     def default_limits(self) -> RunLimits:
         return self._limits
 
+    @property
+    def compensate(self) -> frozenset[str]:
+        return self._compensate
+
+    def tools(self) -> Mapping[str, Tool[..., Any]]:
+        return self._tools
+
     def definition(self) -> dict[str, Any]:
         """What the API shows, as JSON values."""
         return {
             "name": self._id,
             "description": self._description,
-            "tools": [],
+            "tools": [tool.definition() for tool in self._tools.values()],
             "input_schema": self._input.json_schema() if self._takes_input else {"type": "null"},
             "output_schema": self._output.json_schema(mode="serialization"),
         }
@@ -119,7 +132,8 @@ class Workflow(Generic[P, R]):
         return self._agents
 
     async def warm_up(self) -> None:
-        """Nothing to do: a function is ready."""
+        """Look whether its tools can keep what they promise."""
+        check_tools(self._id, self._tools.values())
 
     async def close(self) -> None:
         """Nothing was opened."""
@@ -141,6 +155,8 @@ def workflow(
     on_version_change: Literal["continue", "fail", "pin"] = "continue",
     description: str | None = None,
     agents: Sequence[base.Agent] = (),
+    tools: Sequence[Any] = (),
+    compensate: Sequence[Literal["failure", "cancel"]] = (),
 ) -> Callable[[Callable[P, Awaitable[R]]], Workflow[P, R]]:
     """Make a workflow of `async def f(ctx: Context, input: T) -> R`, or of one without the input.
 
@@ -152,6 +168,9 @@ def workflow(
         on_version_change: what a resumed run does if the function changed meanwhile.
         description: instead of the function's docstring.
         agents: agents that it calls, to be registered with it.
+        tools: tools that it uses in steps: the API shows them, and what they have done can be undone.
+        compensate: when what the run has done is undone, as far as its `tools` have compensators: `"failure"`,
+            `"cancel"`, or both. Never unless given; a cancel may ask for it too.
 
     Raises `DefinitionError` if the function cannot be a workflow.
     """
@@ -167,6 +186,8 @@ def workflow(
             on_version_change=on_version_change,
             description=description,
             agents=agents,
+            tools=tools,
+            compensate=compensate,
         )
 
     return make

@@ -14,15 +14,17 @@ from datetime import timedelta
 from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic_core import PydanticSerializationError
 
 from holdfast.agents import base
-from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry
+from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry, StepError
+from holdfast.agents.effects import Held, ToolRequest
 from holdfast.agents.tools import Tool
-from holdfast.domain.agents import EffectClass
+from holdfast.domain import limits
+from holdfast.domain.effects import EffectClass, NotDone
 from holdfast.domain.encoding import checked, decode, encode
-from holdfast.domain.errors import Invalid, StepFailed
+from holdfast.domain.errors import HoldfastError, Invalid, StepFailed
 from holdfast.domain.journal import StepKind
 
 _SCALARS = (str, int, float, bool, type(None))
@@ -41,22 +43,95 @@ class Call:
     returns: Any
 
 
+def is_held(call: Call) -> bool:
+    """Whether the step is the call of a tool that may change something, or has rules."""
+    if not isinstance(call.fn, Tool):
+        return False
+    contract = cast("Tool[..., Any]", call.fn).contract
+    return contract.effect is not EffectClass.READ or bool(contract.rules) or contract.external
+
+
+def request(ctx: base.RunContext, call: Call) -> ToolRequest:
+    """The step as a tool's call."""
+    tool = cast("Tool[..., Any]", call.fn)
+    spec = tool.spec
+    try:
+        arguments = tool.bound(call.args, call.kwargs)
+    except TypeError as exc:
+        raise Invalid(f"Step {call.name!r}: {spec.name}() {exc}.") from None
+
+    async def invoke(attempt: Held, typed: dict[str, Any]) -> Any:
+        return await tool.invoke_validated(ctx, typed, key=attempt.key, attempt=attempt.number, handle=attempt.handle)
+
+    return ToolRequest(
+        tool=spec.name,
+        name=call.name,
+        agent=ctx.acting_agent,
+        contract=spec.contract,
+        version=spec.version,
+        timeout_ms=_timeout_ms(call) or spec.timeout_ms,
+        schema=spec.parameters,
+        asked=_given(call),
+        arguments=arguments,
+        validated=False,
+        validate=spec.validate,
+        invoke=invoke,
+        succeeded=lambda value, notes: _outcome(call, value),
+        failed=_failed,
+        rules=spec.contract.rules,
+        tries=call.retry.attempts if call.retry.attempts > 1 else None,
+        returns=_returns(call),
+    )
+
+
+def _returns(call: Call) -> dict[str, Any] | None:
+    """The JSON schema of the step's value, if its type has one."""
+    adapter = _adapter(call)
+    try:
+        return None if adapter is None else _schema_of(adapter)
+    except PydanticInvalidForJsonSchema:
+        return None
+
+
+@functools.lru_cache(maxsize=1_024)
+def _schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    return adapter.json_schema()
+
+
+def _failed(exc: Exception) -> Outcome:
+    return Outcome(payload=None, failure=failure_of(exc))
+
+
+def failure_of(exc: Exception) -> StepError:
+    """How an exception stands in the journal. The message of a foreign one is cut; it is text, not data."""
+    text = str(exc).encode("utf-8", "replace").decode()[: limits.ERROR_CHARS_MAX]
+    if isinstance(exc, StepFailed):
+        return StepError(exc.code, text, exc.error_type or type(exc).__name__, _plain(exc.details))
+    if isinstance(exc, HoldfastError):
+        return StepError(exc.code, text, type(exc).__name__, _plain(exc.details))
+    if isinstance(exc, NotDone):
+        return StepError("not_done", text, "NotDone")
+    return StepError("step_failed", text or type(exc).__name__, type(exc).__name__)
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if isinstance(value, (str, int, float, bool, type(None)))}
+
+
+def _given(call: Call) -> list[Any] | dict[str, Any]:
+    return {"args": list(call.args), "kwargs": call.kwargs} if call.kwargs else list(call.args)
+
+
 def planned(ctx: base.RunContext, call: Call) -> tuple[Action, Body]:
-    """The action and the body of a step."""
-    given: list[Any] | dict[str, Any] = list(call.args)
-    if call.kwargs:
-        given = {"args": given, "kwargs": call.kwargs}
+    """The action and the body of a step that changes nothing that we would know of."""
     is_tool = isinstance(call.fn, Tool)
-    effect = cast("Tool[..., Any]", call.fn).effect if is_tool else None
-    timeout_ms = _timeout_ms(call)
     action = Action(
         kind=StepKind.TOOL if is_tool else StepKind.CODE,
         name=call.name,
-        arguments=given,
-        write_behind=effect is EffectClass.READ,
-        opens=is_tool and effect is not EffectClass.READ,
+        arguments=_given(call),
+        write_behind=is_tool,
         retry=call.retry,
-        timeout_ms=timeout_ms,
+        timeout_ms=_timeout_ms(call),
     )
     return action, _tool_body(ctx, call) if is_tool else _code_body(ctx, call)
 
@@ -116,7 +191,7 @@ def _outcome(call: Call, value: Any) -> Outcome:
     if adapter is None or isinstance(value, _SCALARS):
         return Outcome(payload=encode(value, what=f"What step {call.name!r} returned"))
     try:
-        encoded = adapter.dump_json(value, by_alias=True)
+        encoded = adapter.dump_json(value, by_alias=True, warnings="error")
     except (PydanticSerializationError, UnicodeEncodeError, ValueError, RecursionError):
         encoded = encode(value, what=f"What step {call.name!r} returned")  # not what its annotation says it is
     return Outcome(payload=checked(encoded, what=f"What step {call.name!r} returned"))

@@ -9,7 +9,8 @@ something is recorded if the run was only asked to stop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from bisect import insort
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,13 +20,13 @@ from uuid import UUID
 
 from holdfast.agents import base
 from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry, RunInfo, StepError
+from holdfast.agents.effects import ToolRequest
 from holdfast.bus.base import Delta
 from holdfast.domain import ids, limits
 from holdfast.domain.encoding import decode, digest, encode
 from holdfast.domain.errors import (
     Cancelled,
     ChildFailed,
-    HoldfastError,
     Invalid,
     JournalMismatch,
     LimitReached,
@@ -55,7 +56,9 @@ from holdfast.domain.runs import NO_USAGE, Run, RunLimits, RunStatus, RunView, U
 from holdfast.domain.threads import Message, Role
 from holdfast.runtime import code, scopes
 from holdfast.runtime.blocking import Blocking
-from holdfast.runtime.recording import Recording
+from holdfast.runtime.effects import Ledger
+from holdfast.runtime.holds import Holds
+from holdfast.runtime.recording import Declined, ReadBack, Recording
 from holdfast.runtime.waits import Activity, Wait
 from holdfast.service import agents as agent_verbs
 from holdfast.service import history as history_verbs
@@ -135,7 +138,9 @@ class RunContext:
         blocking: Blocking,
         deps: Any,
         agent: Agent,
+        salvaged: dict[str, Outcome] | None = None,
     ) -> None:
+        """`salvaged`: what calls came to that ended while the journal had to be read back; they are not made again."""
         self.house = house
         self.run: Run = claimed.run
         self.recording = recording
@@ -145,6 +150,8 @@ class RunContext:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.usage: Usage = NO_USAGE
         self.streams: dict[str, list[str]] = {}
+        self.undoing = False
+        self.salvaged: dict[str, Outcome] = {} if salvaged is None else salvaged
         self._claimed = claimed
         self._blocking = blocking
         self._deps = deps
@@ -156,13 +163,17 @@ class RunContext:
         self._tool_calls = 0
         self._steps = 0
         self._referred: set[bytes] = set()
-        self._journal = Journal.of(claimed.entries)
+        self.journal = Journal.of(claimed.entries)
         self._positions = claimed.positions
+        # Places of messages that were on their way when a process died, and later ones were written already.
+        self._free = sorted(set(range(claimed.input_position, claimed.next_position)) - set(claimed.positions.values()))
         self._count_recorded()
         self._info = self._describe()
+        self.ledger = Ledger(self, claimed.effects)
+        self.holds = Holds(self)
 
     def _count_recorded(self) -> None:
-        self._steps = self._journal.steps
+        self._steps = self.journal.steps
         for entry in self._claimed.entries:
             if entry.usage is not None:
                 self.usage = self.usage + entry.usage
@@ -225,7 +236,7 @@ class RunContext:
         self.recording.acting_agent = agent_id
 
     async def tool_enabled(self, name: str) -> bool:
-        return await self._patiently(lambda: agent_verbs.tool_enabled(self.house, self.run.tenant_id, name))
+        return await self.patiently(lambda: agent_verbs.tool_enabled(self.house, self.run.tenant_id, name))
 
     def agent(self, agent_id: str) -> Agent:
         return self.house.agent(agent_id)
@@ -237,43 +248,39 @@ class RunContext:
         """From now on every call raises this."""
         if self.closed is None:
             self.closed = signal
-            self.activity.fail_all(self._again)
+            self.activity.fail_all(self.again)
             self.activity.stir()
 
-    def _again(self) -> BaseException:
+    def again(self) -> BaseException:
         """The closing signal once more: a fresh object, so that tracebacks do not pile up on one."""
         assert self.closed is not None
         if isinstance(self.closed, Signal):
             return type(self.closed)(*self.closed.args)
         return self.closed
 
-    def _demand_open(self) -> None:
+    def demand_open(self) -> None:
         if self.closed is not None:
-            raise self._again()
+            raise self.again()
 
     # -- the primitive ------------------------------------------------------------------------------------------
 
     async def perform(self, action: Action, body: Body) -> Recorded:
-        self._demand_open()
+        self.demand_open()
         try:
             key = action.key or scopes.current(self).next_key(action.name)
             digested = None if action.arguments is None else digest(action.arguments)
-            found = self._journal.find(key, action.kind, action.name, digested)
+            found = self.journal.find(key, action.kind, action.name, digested)
             if found is not None:
                 return self._recall(found)
             self._admit(action)
-            return await self._counted(self._do(action, body, key, digested))
+            self._steps += 1  # from its admission, or parallel steps would pass a limit together
+            try:
+                return await self._do(action, body, key, digested)
+            except BaseException:
+                self._steps -= 1
+                raise
         except _ENDS_THE_RUN as exc:  # also if the code catches it: what it did next would not be the run's any more
             self.close(exc)
-            raise
-
-    async def _counted(self, step: Awaitable[Recorded]) -> Recorded:
-        """A step counts from its admission, or parallel ones would pass a limit together; unless it is not recorded."""
-        self._steps += 1
-        try:
-            return await step
-        except BaseException:
-            self._steps -= 1
             raise
 
     def _recall(self, entry: Entry) -> Recorded:
@@ -289,7 +296,9 @@ class RunContext:
         )
 
     def _admit(self, action: Action) -> None:
-        """The run's limits, checked before anything new begins."""
+        """The run's limits, checked before anything new begins. What undoes a run that reached them stands above."""
+        if self.undoing:
+            return
         caps = self._limits
         _under("steps", self._steps, caps.steps_max)
         if self._steps >= limits.JOURNAL_STEPS_MAX:
@@ -305,27 +314,36 @@ class RunContext:
             _under("cost_micros", self.usage.cost_micros, caps.cost_micros_max)
 
     async def _do(self, action: Action, body: Body, key: str, digested: bytes | None) -> Recorded:
-        attempt = self._journal.attempt(key)
+        attempt = self.journal.attempt(key)
         started_at = self.now_ms()
         if action.opens:
             await self._open(action, key, digested, attempt)
         if self.listening():
             self._tell_started(action, key)
         outcome, tries, message = await self._tried(action, body, key, attempt)
-        if self.closed is not None and not (action.opens and isinstance(self.closed, GRACEFUL)):
-            raise self._again()
-        return await self._record(action, key, digested, attempt, tries, started_at, outcome, message)
+        try:
+            if self.closed is not None and not (isinstance(self.closed, GRACEFUL) and (action.opens or outcome.ops)):
+                raise self.again()
+            return await self._record(action, key, digested, attempt, tries, started_at, outcome, message)
+        except (ReadBack, asyncio.CancelledError) as exc:
+            lost = isinstance(exc, ReadBack) or isinstance(self.closed, ReadBack)
+            if lost and outcome.ops and outcome.session is None:
+                self.salvaged[key] = outcome
+            raise
+        finally:
+            if outcome.session is not None:
+                await outcome.session.aclose()
 
     async def _open(self, action: Action, key: str, digested: bytes | None, attempt: int) -> None:
         """Everything earlier, and the opening itself, are durable before something may change."""
-        if self._journal.opening(key, action.kind, action.name, digested) is not None:
+        if self.journal.opening(key, action.kind, action.name, digested) is not None:
             await self.recording.barrier()  # it began in an earlier claim: at-least-once, and the journal says so
             return
         type = EntryType.TOOL_STARTED if action.kind is StepKind.TOOL else EntryType.STEP_OPENED
-        await self.recording.durable([self._opening(type, action, key, digested, attempt, None)])
-        self._demand_open()
+        await self.recording.durable([self.opening(type, action, key, digested, attempt, None)])
+        self.demand_open()
 
-    def _opening(
+    def opening(
         self, type: EntryType, action: Action, key: str, digested: bytes | None, attempt: int, data: Any
     ) -> NewEntry:
         return NewEntry(
@@ -361,11 +379,11 @@ class RunContext:
                 except _ENDS_THE_RUN:
                     raise
                 except asyncio.CancelledError:
-                    raise (self._again() if self.closed is not None else asyncio.CancelledError()) from None
+                    raise (self.again() if self.closed is not None else asyncio.CancelledError()) from None
                 except Exception as exc:
-                    self._demand_open()
+                    self.demand_open()
                     if tries >= action.retry.attempts or not action.retry.wants(exc):
-                        return Outcome(payload=None, failure=failure_of(exc)), tries, message
+                        return Outcome(payload=None, failure=code.failure_of(exc)), tries, message
                     await self._back_off(action.retry, tries, exc)
         finally:
             del self.in_flight[key]
@@ -387,10 +405,15 @@ class RunContext:
     async def _one_try(self, action: Action, body: Body, one: Try) -> Outcome:
         if action.timeout_ms is None:
             return await body(one)
+        work = body(one)
+        try:
+            waits_for = work.send(None)
+        except StopIteration as end:  # it never had to wait: a timer would have cost more than the body
+            return end.value
         timeout = asyncio.timeout(action.timeout_ms / 1000)
         try:
             async with timeout:
-                return await body(one)
+                return await _Begun(work, waits_for)
         except TimeoutError:
             if not timeout.expired():
                 raise
@@ -400,9 +423,9 @@ class RunContext:
     async def _back_off(self, retry: Retry, tries: int, exc: Exception) -> None:
         asked = getattr(exc, "retry_after_ms", None)
         wait_ms = min(retry.backoff_ms * 2 ** (tries - 1), retry.backoff_ms_max)
-        wait_ms = max(self.house.determinism.jitter(wait_ms), asked or 0)
+        wait_ms = max(self.house.determinism.jitter(wait_ms), min(asked or 0, limits.RETRY_AFTER_MS_MAX))
         await asyncio.sleep(wait_ms / 1000)
-        self._demand_open()
+        self.demand_open()
 
     async def _record(
         self,
@@ -443,9 +466,12 @@ class RunContext:
         )
         if outcome.usage is not None:
             self.usage = self.usage + outcome.usage
-        appended = self.recording.behind([entry])
-        if entry.blobs:
-            appended.add_done_callback(partial(self._stored, entry.blobs))
+        if outcome.session is not None or (outcome.ops and not action.write_behind):
+            await self._write_with(outcome, entry)
+        else:
+            appended = self.recording.behind([entry], outcome.ops)
+            if entry.blobs:
+                appended.add_done_callback(partial(self._stored, entry.blobs))
         if not action.write_behind or self._sync or self.recording.outstanding >= limits.BEHIND_ENTRIES_MAX:
             await self.recording.barrier()
         return Recorded(
@@ -459,8 +485,22 @@ class RunContext:
             position=position,
         )
 
+    async def _write_with(self, outcome: Outcome, entry: NewEntry) -> None:
+        """Write a step's entry with what goes to the ledger, or raise `Declined` with nothing written."""
+        try:
+            if outcome.session is not None:
+                await self.recording.within(outcome.session, [entry], outcome.ops)
+            elif declined := (await self.recording.durable([entry], outcome.ops)).declined:
+                raise Declined(declined)
+        except Declined:
+            if entry.message is not None:
+                insort(self._free, entry.message.position)
+            raise
+
     def take_position(self) -> int:
         """The next message's place in the thread: ours alone while we hold it."""
+        if self._free:
+            return self._free.pop(0)
         position, self._next_position = self._next_position, self._next_position + 1
         return position
 
@@ -468,7 +508,7 @@ class RunContext:
         """What of these the commit has to carry: a reference once per run, the content unless it was touched lately."""
         if not blobs:
             return blobs
-        now, known = self._monotonic(), self.house.stored_blobs
+        now, known = self.monotonic(), self.house.stored_blobs
         found: list[NewBlob] = []
         for blob in blobs:
             if blob.hash in self._referred:
@@ -486,7 +526,7 @@ class RunContext:
         known = self.house.stored_blobs
         for blob in blobs:
             if blob.data is not None:
-                known[self.run.tenant_id, blob.hash] = self._monotonic()
+                known[self.run.tenant_id, blob.hash] = self.monotonic()
         while len(known) > limits.BLOBS_KNOWN_MAX:
             del known[next(iter(known))]
 
@@ -498,7 +538,7 @@ class RunContext:
     async def branches(
         self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]
     ) -> list[T | BaseException]:
-        self._demand_open()
+        self.demand_open()
         scopes.current(self)
         if len(parts) > limits.GATHER_BRANCHES_MAX:
             raise Invalid(f"At most {limits.GATHER_BRANCHES_MAX:,} branches run in parallel, not {len(parts):,}.")
@@ -532,14 +572,14 @@ class RunContext:
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
-            self._demand_open()
+            self.demand_open()
             raise
-        self._demand_open()
+        self.demand_open()
         return [task.result() for task in tasks]
 
     async def gather(self, /, *parts: Awaitable[Any]) -> tuple[Any, ...]:
         try:
-            self._demand_open()
+            self.demand_open()
             scope = scopes.current(self)
         except BaseException:
             _never_awaited(parts)
@@ -553,6 +593,48 @@ class RunContext:
             if isinstance(result, BaseException):
                 raise result
         return tuple(results)
+
+    # -- holds and effects --------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token of this claim."""
+        return self._claimed.epoch
+
+    @property
+    def held(self) -> bool:
+        """Whether the run has effects, questions or waits that its end has to close."""
+        return self.ledger.used or self.holds.used
+
+    def learn(self, entry: Entry) -> None:
+        """A result that somebody else wrote: the answer to a question."""
+        if entry.key is not None and entry.key not in self.journal.results:
+            self.journal.add(entry)
+            self._steps += 1
+
+    async def hold(self, requests: Sequence[ToolRequest]) -> None:
+        self.demand_open()
+        await self.holds.open_group(requests)
+
+    async def permit(self, request: ToolRequest) -> dict[str, Any]:
+        self.demand_open()
+        assert request.key is not None, "a call that is only permitted has a key of its own"
+        return (await self.holds.permit(request, request.key)).typed
+
+    async def act(self, request: ToolRequest) -> Recorded:
+        return await self.ledger.act(request)
+
+    def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
+        return self.ledger.planned(requests)
+
+    async def ask(self, question: str, **options: Any) -> Any:
+        self.demand_open()
+        return await self.holds.ask(question, options)
+
+    async def wait_event(
+        self, name: str, *, key: str = "", timeout: timedelta | None = None, since: datetime | None = None
+    ) -> Any:
+        return await self.holds.wait_event(name, key, timeout, since)
 
     # -- what workflows use -------------------------------------------------------------------------------------
 
@@ -568,7 +650,10 @@ class RunContext:
         **kwargs: Any,
     ) -> T:
         call = code.Call(name, fn, args, kwargs, retry, timeout, returns)
-        recorded = await self.perform(*code.planned(self, call))
+        if code.is_held(call):
+            recorded = await self.act(code.request(self, call))
+        else:
+            recorded = await self.perform(*code.planned(self, call))
         return cast(T, code.value_of(call, recorded))
 
     async def emit(self, name: str, data: Any = None) -> None:
@@ -602,7 +687,7 @@ class RunContext:
         async def body(attempt: base.Attempt) -> Outcome:
             due_at = await self._opened_at(action, attempt.key, digested, wait_ms)
             if due_at > self.now_ms():
-                await self._stand_still(Wait(attempt.key, self._monotonic(), due_at=due_at))
+                await self.stand_still(Wait(attempt.key, self.monotonic(), due_at=due_at))
             return Outcome(payload=b"null")
 
         action = Action(kind=StepKind.SLEEP, name="sleep", arguments={"ms": wait_ms})
@@ -611,26 +696,26 @@ class RunContext:
 
     async def _opened_at(self, action: Action, key: str, digested: bytes, wait_ms: int) -> int:
         """When the sleep ends: from its opening, written now if this is the first time."""
-        opening = self._journal.opening(key, action.kind, action.name, digested)
+        opening = self.journal.opening(key, action.kind, action.name, digested)
         if opening is not None:
             return int(decode(opening.payload)["due_at"])
         due_at = self.now_ms() + wait_ms
-        attempt = self._journal.attempt(key)
-        entry = self._opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"due_at": due_at})
+        attempt = self.journal.attempt(key)
+        entry = self.opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"due_at": due_at})
         await self.recording.durable([entry])
-        self._demand_open()
+        self.demand_open()
         return due_at
 
-    async def _stand_still(self, wait: Wait) -> None:
-        self._demand_open()
+    async def stand_still(self, wait: Wait) -> None:
+        self.demand_open()
         await self.activity.wait(wait)
-        self._demand_open()
+        self.demand_open()
 
-    def _monotonic(self) -> float:
+    def monotonic(self) -> float:
         return self.house.determinism.monotonic_ms()
 
     async def call(self, agent: Any, input: Any = None, *, name: str | None = None) -> Any:
-        self._demand_open()
+        self.demand_open()
         child = self.agent(agent) if isinstance(agent, str) else cast(Agent, agent)
         encoded = child.accept(input)
 
@@ -649,41 +734,41 @@ class RunContext:
 
     async def _child(self, child: Agent, input: bytes, key: str, action: Action, digested: bytes) -> Outcome:
         """Start the child (twice is once: its id follows from this step), and wait for its end or its successor's."""
-        attempt = self._journal.attempt(key)
-        if self._journal.opening(key, action.kind, action.name, digested) is None:
-            entry = self._opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
+        attempt = self.journal.attempt(key)
+        if self.journal.opening(key, action.kind, action.name, digested) is None:
+            entry = self.opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
             await self.recording.durable([entry])
-            self._demand_open()
+            self.demand_open()
         parent = run_verbs.Parent(self.run.id, self.run.root_id, key, attempt, self.run.depth + 1)
         principal = run_verbs.acting_for(self.run)
         ask = run_verbs.StartRun(agent=child.id, input=decode(input), parent=parent)
         try:
-            view = (await self._patiently(lambda: run_verbs.start(self.house, principal, ask))).view
+            view = (await self.patiently(lambda: run_verbs.start(self.house, principal, ask))).view
         except Cancelled as signal:  # the run was asked to stop, and has not heard of it yet
             self.close(signal)
-            raise self._again() from None
+            raise self.again() from None
         while not view.run.status.ended or view.run.successor_id is not None:
             following = view.run.successor_id or view.run.id
             if not view.run.status.ended:
-                await self._stand_still(Wait(key, self._monotonic(), child_id=following))
-            view = await self._patiently(lambda id=following: run_verbs.get(self.house, principal, id))
+                await self.stand_still(Wait(key, self.monotonic(), child_id=following))
+            view = await self.patiently(lambda id=following: run_verbs.get(self.house, principal, id))
         return _child_outcome(child, view)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until the database answers: a run waits for it rather than fail. What is asked may be asked twice."""
         while True:
             try:
                 return await ask()
             except (Unavailable, OutcomeUnknown):
-                self._demand_open()
+                self.demand_open()
                 await asyncio.sleep(self.house.determinism.jitter(limits.LAPSE_BACKOFF_MS) / 1000)
 
     async def restart(self, input: Any = None) -> None:
-        self._demand_open()
+        self.demand_open()
         scopes.current(self)
         self.restart_input = self._agent.accept(input)
         self.close(Restarted())
-        raise self._again()
+        raise self.again()
 
     restart_input: bytes | None = None
 
@@ -692,14 +777,14 @@ class RunContext:
     async def history(self, *, turns: int | None = None) -> list[Message]:
         if self.input_position == 1:
             return []
-        return await self._patiently(
+        return await self.patiently(
             lambda: history_verbs.before(self.house, self.run, self.input_position, turns=turns)
         )
 
     async def history_backwards(self) -> AsyncIterator[Message]:
         position = self.input_position
         while position > 1:
-            page = await self._patiently(lambda at=position: history_verbs.page_before(self.house, self.run, at))
+            page = await self.patiently(lambda at=position: history_verbs.page_before(self.house, self.run, at))
             for message in page:
                 yield message
             if not page:
@@ -728,20 +813,6 @@ def merged_limits(default: RunLimits, given: bytes | None) -> RunLimits:
         cost_micros_max=own.get("cost_micros_max", default.cost_micros_max),
         active_ms_max=own.get("active_ms_max", default.active_ms_max),
     )
-
-
-def failure_of(exc: Exception) -> StepError:
-    """How an exception stands in the journal. The message of a foreign one is cut; it is text, not data."""
-    text = str(exc).encode("utf-8", "replace").decode()[: limits.ERROR_CHARS_MAX]
-    if isinstance(exc, StepFailed):
-        return StepError(exc.code, text, exc.error_type or type(exc).__name__, _plain(exc.details))
-    if isinstance(exc, HoldfastError):
-        return StepError(exc.code, text, type(exc).__name__, _plain(exc.details))
-    return StepError("step_failed", text or type(exc).__name__, type(exc).__name__)
-
-
-def _plain(details: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in details.items() if isinstance(value, (str, int, float, bool, type(None)))}
 
 
 def entry_type(kind: StepKind, failed: bool) -> EntryType:
@@ -781,6 +852,30 @@ def _constant(payload: bytes) -> Body:
         return Outcome(payload=payload)
 
     return body
+
+
+class _Begun:
+    """The rest of a coroutine that was begun by hand, and what it waits for now."""
+
+    __slots__ = ("_waits_for", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, T], waits_for: Any) -> None:
+        self._work = work
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as exc:
+                step = partial(self._work.throw, exc)
+            else:
+                step = partial(self._work.send, sent)
+            try:
+                waits_for = step()
+            except StopIteration as end:
+                return end.value
 
 
 async def _settled(work: Coroutine[Any, Any, T]) -> T | BaseException:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from holdfast.agents.base import Agent, Output
+from holdfast.agents.base import Agent, Outcome, Output
 from holdfast.domain import ids, limits
 from holdfast.domain.agents import AgentKind
+from holdfast.domain.approvals import WAITING_ON
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import (
     Cancelled,
@@ -34,20 +36,24 @@ from holdfast.domain.ids import MessageId, RunId
 from holdfast.domain.journal import EntryType, NewEntry, NewMessage
 from holdfast.domain.runs import NO_USAGE, RunFailure, RunStatus
 from holdfast.domain.threads import Role
-from holdfast.runtime import scopes
+from holdfast.runtime import compensation, scopes
 from holdfast.runtime.blocking import Blocking
-from holdfast.runtime.context import GRACEFUL, RunContext, failure_of
+from holdfast.runtime.code import failure_of
+from holdfast.runtime.context import GRACEFUL, RunContext
 from holdfast.runtime.recording import ReadBack, Recording
 from holdfast.runtime.slots import Slots
 from holdfast.runtime.waits import Activity, Wait
 from holdfast.service import claiming
+from holdfast.service import effects as effect_verbs
 from holdfast.service.house import House
 from holdfast.store.claims import Claimed
-from holdfast.store.journal import Appended, Finish, Park, Release, Successor
+from holdfast.store.journal import Appended, BeginUndo, Finish, Park, Release, Successor
 from holdfast.store.runs import End
 from holdfast.store.writer import JournalWriter
 
 log = logging.getLogger("holdfast.executor")
+
+T = TypeVar("T")
 
 CLEAN_UP_MS = 1_000
 
@@ -72,11 +78,14 @@ class Executor:
         self._deps = deps
         self._notice = asyncio.Event()
         self._rung = False
+        self._ending = _ending_of(claimed)
         # Asked to stop before it was claimed: it must not make a single step more.
-        self._stop: BaseException | None = Cancelled() if claimed.run.cancel_requested_at is not None else None
+        asked = claimed.run.cancel_requested_at is not None and self._ending is None
+        self._stop: BaseException | None = Cancelled() if asked else None
         self._drain_ms = limits.CANCEL_GRACE_MS
         self._timers: list[asyncio.TimerHandle] = []
         self._context: RunContext | None = None
+        self._salvaged: dict[str, Outcome] = {}
         self._holds_slot = True
         self._taking: asyncio.Task[None] | None = None
         self.stuck = False
@@ -128,13 +137,14 @@ class Executor:
 
     async def _once(self) -> bool:
         """Run the agent's code from the top, once. True: read the journal again and repeat."""
-        recording = Recording(self.claimed, self._writer, self._halt)
+        recording = Recording(self.claimed, self._writer, self._halt, self.house.lease_ms)
         agent = self._prepare()
         if isinstance(agent, RunError):
-            await self._conclude_failed(recording, agent)
-            return False
+            return await self._conclude_failed(recording, agent)
         activity = Activity(self._notice.set)
-        self._context = RunContext(self.house, self.claimed, recording, activity, self._blocking, self._deps, agent)
+        self._context = RunContext(
+            self.house, self.claimed, recording, activity, self._blocking, self._deps, agent, self._salvaged
+        )
         self._set_timers(self._context)
         self.house.hub.on_bell(self.claimed.run.id, self.ring)
         main = asyncio.create_task(self._main(agent), name=ids.text(ids.RUN, self.claimed.run.id))
@@ -154,7 +164,7 @@ class Executor:
             agent = self.house.agent(run.agent)
         except NotFound:
             return RunError(f"The agent {run.agent!r} is not in this process any more.", code="agent_not_found")
-        if agent.on_version_change == "fail" and self._first_version(agent) != agent.version:
+        if self._ending is None and agent.on_version_change == "fail" and self._first_version(agent) != agent.version:
             return RunError(
                 f"The definition of {run.agent!r} changed while this run was under way, and the agent says "
                 'on_version_change="fail".',
@@ -170,12 +180,18 @@ class Executor:
 
     async def _main(self, agent: Agent) -> Output:
         scopes.enter("", self.context)
+        if self._ending is not None:
+            self.context.undoing = True
+            await compensation.undo(self.context)
+            return Output(payload=b"null")
         return await agent.run(self.context, self.claimed.input)
 
     def _set_timers(self, context: RunContext) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._ending is not None:
+            return
         loop = asyncio.get_running_loop()
         cap = context.run_limits.active_ms_max
         if cap is not None:
@@ -202,6 +218,8 @@ class Executor:
                 return
             if context.activity.is_quiet:
                 await self._stand(context)
+            elif self._unheard(context):
+                self._rung = True
             elif due := self._due(context):  # other branches move: so may those whose time has come
                 for wait in due:
                     context.activity.resolve(wait)
@@ -212,18 +230,29 @@ class Executor:
         """The bell rang: read why."""
         self._rung = False
         context = self.context
-        children = {w.child_id: w for w in context.activity.waits.values() if w.child_id is not None}
+        waits = list(context.activity.waits.values())
+        for wait in waits:
+            wait.looked = True
+        asked = claiming.WaitedFor(
+            children=[w.child_id for w in waits if w.child_id is not None],
+            approvals=[(w.approval_id, w.key) for w in waits if w.approval_id is not None],
+            events=[w.event for w in waits if w.event is not None],
+        )
         try:
-            stop, ended = await claiming.news(self.house, self.claimed, list(children))
+            news = await claiming.news(self.house, self.claimed, asked)
         except Unavailable:
             self._rung = True
             await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
             return
-        if stop:
+        if news.stop and self._ending is None:
             self._halt(Cancelled())
-        elif ended and self._may_move():
-            for child_id in ended:
-                context.activity.resolve(children[child_id])
+            return
+        over = [w for w in waits if w.child_id in news.ended or w.approval_id in news.answers or w.event in news.events]
+        if over and self._may_move():
+            for answer in news.answers.values():
+                context.learn(answer)
+            for wait in over:
+                context.activity.resolve(wait)
 
     async def _stand(self, context: RunContext) -> None:
         """Nothing can move. Short waits stay in memory, without a slot; longer ones park."""
@@ -238,9 +267,15 @@ class Executor:
         self._give_slot()
         patience_ms = self._patience_ms(context)
         if patience_ms > 0:
+            self._rung = self._rung or self._unheard(context)
             await self._noticed(patience_ms)
         else:
             await self._park(context)
+
+    @staticmethod
+    def _unheard(context: RunContext) -> bool:
+        """Whether something may have been over before it was waited for: a run that parks hears of it then."""
+        return any(not w.looked and (w.approval_id or w.event) for w in context.activity.waits.values())
 
     async def _noticed(self, within_ms: float | None) -> None:
         """Until there is something to hear of, at most so long."""
@@ -305,6 +340,8 @@ class Executor:
             waiting_on=encode(waiting_on),
             wake_at=min(times, default=None),
             children=tuple(w.child_id for w in waits if w.child_id is not None),
+            approvals=tuple(w.approval_id for w in waits if w.approval_id is not None),
+            events=tuple(w.event for w in waits if w.event is not None),
         )
         try:
             appended = await context.recording.change([entry], park, context.usage)
@@ -327,7 +364,7 @@ class Executor:
             return
         if context.closed is None:
             context.close(LeaseLost())  # this executor itself was cancelled: the process goes down
-        gentle = isinstance(context.closed, GRACEFUL)
+        gentle = isinstance(context.closed, (*GRACEFUL, ReadBack))
         for flight in list(context.in_flight.values()):
             if not (gentle and flight.changes) and flight.task is not None:
                 flight.task.cancel()
@@ -350,20 +387,20 @@ class Executor:
         try:
             match closed:
                 case None:
-                    await self._conclude_ended(agent, recording, main)
+                    return await self._conclude_ended(agent, recording, main)
                 case Parked() | LeaseLost():
                     pass
                 case ReadBack():
                     return await self._read_back()
                 case Cancelled():
-                    await self._conclude_cancelled(recording)
+                    return await self._conclude_cancelled(recording)
                 case Released():
                     appended = await recording.change([], Release(), self.context.usage)
                     self._after(appended, RunStatus.QUEUED)
                 case Restarted():
                     await self._conclude_restarted(recording)
                 case RunError():
-                    await self._conclude_failed(self._fresh(recording), closed)
+                    return await self._conclude_failed(self._fresh(recording), closed)
                 case _:
                     raise AssertionError(f"closed by {closed!r}")
         except ReadBack:
@@ -371,14 +408,14 @@ class Executor:
         except LeaseLost:
             return False
         except RunError as exc:  # the database refused the ending itself
-            await self._conclude_failed(self._fresh(recording), exc)
+            return await self._conclude_failed(self._fresh(recording), exc)
         return False
 
     def _fresh(self, recording: Recording) -> Recording:
         """A recording that may still write the end of a run whose former writes were refused."""
         if recording.failure is None:
             return recording
-        again = Recording(self.claimed, self._writer, self._halt)
+        again = Recording(self.claimed, self._writer, self._halt, self.house.lease_ms)
         again.acting_agent = recording.acting_agent
         return again
 
@@ -397,6 +434,7 @@ class Executor:
             if again is None:
                 return False
             self.claimed = again
+            self._ending = _ending_of(again)
             return True
 
     def _tell_of_unheard(self) -> None:
@@ -409,19 +447,20 @@ class Executor:
         if run.parent_id is not None:
             hub.bell(run.parent_id)
 
-    async def _conclude_ended(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> None:
+    async def _conclude_ended(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> bool:
         if main.cancelled():
-            await self._conclude_failed(recording, UserCodeFailed("The agent's code cancelled its own task."))
-            return
+            return await self._conclude_failed(recording, UserCodeFailed("The agent's code cancelled its own task."))
         exc = main.exception()
         if exc is not None:
-            await self._conclude_failed(recording, _one(exc))
-            return
+            return await self._conclude_failed(recording, _one(exc))
+        if self._ending is not None:
+            return await self._conclude_undone(recording, self._ending)
         output = main.result()
         entry, end = self._success(agent, output)
-        finish = Finish(end=end, parent=self.claimed.run.parent_id)
+        finish = Finish(end=end, parent=self.claimed.run.parent_id, held=self.context.held)
         appended = await recording.change([entry], finish, self.context.usage)
         self._after(appended, RunStatus.SUCCEEDED)
+        return False
 
     def _success(self, agent: Agent, output: Output) -> tuple[NewEntry, End]:
         now = self.house.database.about_now()
@@ -439,9 +478,15 @@ class Executor:
         id = MessageId(ids.derived("output", self.claimed.run.id))
         return NewMessage(id, Role.ASSISTANT, self.context.take_position())
 
-    async def _conclude_failed(self, recording: Recording, exc: BaseException) -> None:
+    async def _conclude_failed(self, recording: Recording, exc: BaseException) -> bool:
         failure = failure_from(exc)
-        data = encode({name: value for name, value in vars_of(failure).items() if value is not None})
+        error = {name: value for name, value in vars_of(failure).items() if value is not None}
+        if await self._must_undo("failure"):
+            return await self._begin_undo(recording, {"status": RunStatus.FAILED.value, "error": error})
+        await self._end_failed(recording, encode(error))
+        return False
+
+    async def _end_failed(self, recording: Recording, data: bytes) -> None:
         entry = NewEntry(type=EntryType.RUN_FAILED, at=self.house.database.about_now(), payload=data)
         end = End(status=RunStatus.FAILED, error=data)
         usage = self._context.usage if self._context is not None else NO_USAGE
@@ -449,8 +494,14 @@ class Executor:
             appended = await recording.change([entry], Finish(end=end, parent=self.claimed.run.parent_id), usage)
             self._after(appended, RunStatus.FAILED)
 
-    async def _conclude_cancelled(self, recording: Recording) -> None:
+    async def _conclude_cancelled(self, recording: Recording) -> bool:
         reason = await self._cancel_reason()
+        if await self._must_undo("cancel"):
+            return await self._begin_undo(recording, {"status": RunStatus.CANCELLED.value, "reason": reason})
+        await self._end_cancelled(recording, reason)
+        return False
+
+    async def _end_cancelled(self, recording: Recording, reason: str | None) -> None:
         entry = NewEntry(
             type=EntryType.RUN_CANCELLED, at=self.house.database.about_now(), payload=encode({"reason": reason})
         )
@@ -458,12 +509,41 @@ class Executor:
         appended = await recording.change([entry], finish, self.context.usage)
         self._after(appended, RunStatus.CANCELLED)
 
-    async def _cancel_reason(self) -> str | None:
+    async def _must_undo(self, cause: str) -> bool:
+        """Whether something is to be undone before the run ends, by its agent's word or that of who cancelled it."""
+        if self._ending is not None or self._context is None:
+            return False
+        run, agent = self.claimed.run, self.house.agents.get(self.claimed.run.agent)
+        wanted = agent is not None and cause in agent.compensate
+        if not wanted and cause == "cancel":
+            asked = await self._patiently(lambda: claiming.undo_asked(self.house, run))
+            wanted = asked
+        return wanted and bool(await self._patiently(lambda: effect_verbs.committed_below(self.house, run)))
+
+    async def _begin_undo(self, recording: Recording, ending: dict[str, Any]) -> bool:
+        """Say durably how the run will end, and go on with undoing what it did."""
+        now = self.house.database.about_now()
+        entry = NewEntry(type=EntryType.RUN_COMPENSATING, at=now, payload=encode(ending))
+        await recording.change([entry], BeginUndo(), self.context.usage)
+        self._stop = None
+        return await self._read_back()
+
+    async def _conclude_undone(self, recording: Recording, ending: dict[str, Any]) -> bool:
+        if ending["status"] == RunStatus.FAILED.value:
+            await self._end_failed(recording, encode(ending["error"]))
+        else:
+            await self._end_cancelled(recording, ending["reason"])
+        return False
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await claiming.cancel_reason(self.house, self.claimed.run)
+                return await ask()
             except Unavailable:
                 await asyncio.sleep(limits.LAPSE_BACKOFF_MS / 1000)
+
+    async def _cancel_reason(self) -> str | None:
+        return await self._patiently(lambda: claiming.cancel_reason(self.house, self.claimed.run))
 
     async def _conclude_restarted(self, recording: Recording) -> None:
         run, now = self.claimed.run, self.house.database.about_now()
@@ -501,6 +581,16 @@ class Executor:
             hub.work(run.agent)
 
 
+def _ending_of(claimed: Claimed) -> dict[str, Any] | None:
+    """How a run will end that undoes what it did; None for one that goes on."""
+    for entry in reversed(claimed.entries):
+        if entry.type is EntryType.RUN_COMPENSATING:
+            return decode(entry.payload)
+        if entry.type is EntryType.RUN_RETRIED:
+            return None
+    return None
+
+
 def vars_of(failure: RunFailure) -> dict[str, Any]:
     return {
         "code": failure.code,
@@ -535,6 +625,15 @@ def _one(exc: BaseException) -> BaseException:
 def _waiting_on(wait: Wait) -> dict[str, Any]:
     if wait.child_id is not None:
         return {"type": "child", "id": ids.text(ids.RUN, wait.child_id), "step": wait.key}
+    if wait.approval_id is not None and wait.approval_type is not None:
+        return {
+            "type": WAITING_ON[wait.approval_type],
+            "id": ids.text(ids.APPROVAL, wait.approval_id),
+            "step": wait.key,
+        }
+    if wait.event is not None:
+        waiting = {"type": "event", "id": wait.event.name, "key": wait.event.key, "step": wait.key}
+        return waiting if wait.due_at is None else {**waiting, "due_at": wait.due_at}
     return {"type": "timer", "id": wait.key, "due_at": wait.due_at, "step": wait.key}
 
 

@@ -14,7 +14,7 @@ import socket
 from holdfast.domain import limits
 from holdfast.domain.errors import OutcomeUnknown, Unavailable
 from holdfast.runtime.worker import Worker
-from holdfast.service import claiming
+from holdfast.service import approvals, claiming
 from holdfast.service.house import House
 
 log = logging.getLogger("holdfast.recovery")
@@ -63,7 +63,7 @@ class Recovery:
         """Let others know that this worker is alive, and what it runs."""
         worker = self._worker
         await claiming.seen(
-            self._house, worker.id, list(worker.versions), socket.gethostname(), os.getpid(), worker.slots.size
+            self._house, worker.id, worker.versions, socket.gethostname(), os.getpid(), worker.slots.size
         )
         self._seen_at = self._clock()
 
@@ -73,6 +73,7 @@ class Recovery:
         if self._clock() - self._seen_at >= SEEN_EVERY_MS:
             await self.sign_on()
         await claiming.wake_due(house)
+        await approvals.expire_due(house)
         await claiming.end_overdue(house)
         back = await claiming.requeue_dead(house, me)
         if self._clock() - self._calm_since > house.lease_ms:

@@ -128,4 +128,7 @@ class Supervisor:
         except Exception:
             log.warning("could not sign off: the worker's row will be removed by others", exc_info=True)
         for agent in self.house.agents.values():
-            await agent.close()
+            try:
+                await agent.close()
+            except Exception:
+                log.warning("agent %s did not close what it had opened", agent.id, exc_info=True)

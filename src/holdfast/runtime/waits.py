@@ -11,17 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.domain.ids import RunId
+from holdfast.domain.approvals import ApprovalType
+from holdfast.domain.ids import ApprovalId, RunId
+from holdfast.store.awaited import EventWait
 
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """One leaf wait of a task: for a time (ms UTC), or for a child run to end. `since` is monotonic ms."""
+    """One leaf wait of a task: for a time (ms UTC), for a child run to end, for people (`approval_id`), or for an event
+    from outside. `since` is monotonic ms. `looked`: whether anybody has looked, since it began, if it is over already.
+    """
 
     key: str
     since: float
     due_at: int | None = None
     child_id: RunId | None = None
+    approval_id: ApprovalId | None = None
+    approval_type: ApprovalType | None = None
+    event: EventWait | None = None
+    looked: bool = False
     future: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from holdfast.domain import ids, limits
-from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL, ApiKey, Principal, PrincipalKind, Scope
+from holdfast.domain.access import (
+    ADMIN_SCOPE,
+    LOCAL_PRINCIPAL,
+    ROLE_SCOPE,
+    ApiKey,
+    Principal,
+    PrincipalKind,
+    Scope,
+)
 from holdfast.domain.encoding import storable_text
 from holdfast.domain.errors import Invalid, NotFound, Refused, Unauthenticated
 from holdfast.domain.ids import KEY, KeyId, PrincipalId, TenantId
@@ -33,6 +42,9 @@ STALE_MS: Final = 5_000
 CACHE_KEYS_MAX: Final = 10_000
 KEYS_LISTED_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 200
+ROLE: Final = re.compile(re.escape(ROLE_SCOPE) + r"[a-z0-9][a-z0-9_.-]{0,63}")
+# What deciding takes: to see the questions and what led to them, and to answer.
+DECIDING: Final = (Scope.APPROVALS_READ, Scope.APPROVALS_WRITE, Scope.RUNS_READ, Scope.THREADS_READ)
 SCOPES: Final = frozenset({ADMIN_SCOPE, *(scope.value for scope in Scope if scope is not Scope.PUBLIC)})
 
 
@@ -58,12 +70,20 @@ class NewKey:
 
 
 class Auth:
-    """Keys and their cache. One per process: what another process revokes holds here within `STALE_MS`."""
+    """Keys and their cache. One per process: what another process revokes holds here within `STALE_MS`.
 
-    def __init__(self, house: House, *, pepper: bytes | None, required: bool = False) -> None:
+    `guest`: an account whose keys do not count as configured authentication, in this process alone: the demo gives its
+    second person a key, while the first goes on without one. Whoever brings that key is judged by it, and a process
+    that names no guest, such as `holdfast serve` on the same database, counts every key.
+    """
+
+    def __init__(
+        self, house: House, *, pepper: bytes | None, required: bool = False, guest: PrincipalId | None = None
+    ) -> None:
         self._house = house
         self._pepper = pepper
         self._required = required
+        self._guest = guest
         self._known: OrderedDict[KeyId, tuple[float, ApiKey, Principal]] = OrderedDict()
         self._configured_at: float | None = None
         self._configured = False
@@ -82,7 +102,7 @@ class Auth:
         reason = strangeness(visit)
         if reason is not None:
             raise Unauthenticated(
-                f"No authentication is configured, so only plain local requests are served, and {reason}. "
+                f"No authentication is configured, so only plain local requests are served; this one {reason}. "
                 "Make an API key with: holdfast keys create",
                 code="authentication_not_configured",
             )
@@ -94,7 +114,9 @@ class Auth:
             return True
         now = self._house.determinism.monotonic_ms()
         if self._configured_at is None or now - self._configured_at > STALE_MS:
-            self._configured = await self._house.database.read(None, principals.ever_had_key)
+            self._configured = await self._house.database.read(
+                None, lambda tx: principals.ever_had_key(tx, besides=self._guest)
+            )
             self._configured_at = now
         return self._configured
 
@@ -145,33 +167,33 @@ class Auth:
         *,
         scopes: Iterable[str] = (ADMIN_SCOPE,),
         expires_at: int | None = None,
+        account: Principal | None = None,
     ) -> NewKey:
         """Make a key of the actor's tenant, for a service account of its own with these scopes. Durable on return.
 
-        `expires_at` is ms UTC. Raises `Refused` unless the actor is an admin, `Invalid` for an unknown scope.
+        `account`: for this one instead, with its own scopes; it is made if it is not there. `expires_at` is ms UTC.
+        Raises `Refused` unless the actor is an admin, `Invalid` for an unknown scope.
         """
         _demand_admin(actor)
-        chosen = frozenset(scopes)
-        if not chosen or not chosen <= SCOPES:
-            unknown = ", ".join(sorted(chosen - SCOPES)) or "none"
-            known = ", ".join(sorted(SCOPES))
-            raise Invalid(f"A key's scopes are some of {known}; not {unknown}.", code="invalid_scope")
+        chosen = _checked_scopes(scopes if account is None else account.scopes)
         if not storable_text(name, what="A key's name", chars_max=NAME_CHARS_MAX).strip():
             raise Invalid("A key needs a name.", code="invalid_name")
         draw = self._house.determinism
         secret = base64.urlsafe_b64encode(draw.random_bytes(SECRET_BYTES)).rstrip(b"=").decode()
-        key_id, owner = KeyId(draw.new_id()), PrincipalId(draw.new_id())
+        key_id = KeyId(draw.new_id())
+        owner = account or Principal(actor.tenant_id, PrincipalId(draw.new_id()), PrincipalKind.SERVICE, name, chosen)
+        if owner.tenant_id != actor.tenant_id:
+            raise Refused(f"{actor.name} may not make keys for another tenant.")
         digest = self._digest(key_id, secret)
 
         async def body(tx: Tx) -> ApiKey:
-            account = Principal(actor.tenant_id, owner, PrincipalKind.SERVICE, name, chosen)
-            key = ApiKey(actor.tenant_id, key_id, owner, name, digest, tx.now_ms, expires_at, None)
-            await principals.add(tx, account)
+            key = ApiKey(actor.tenant_id, key_id, owner.id, name, digest, tx.now_ms, expires_at, None)
+            await principals.add(tx, owner)
             await principals.add_key(tx, key)
             return key
 
         key = await self._house.database.write(actor.tenant_id, body)
-        self._configured = True
+        self._configured = self._configured or owner.id != self._guest
         return NewKey(key, f"{PREFIX}{ids.text(KEY, key_id).removeprefix(KEY + '_')}.{secret}")
 
     async def list_keys(self, actor: Principal) -> list[ApiKey]:
@@ -194,6 +216,16 @@ class Auth:
 
         await self._house.database.write(tenant_id, body)
         self._known.pop(key_id, None)
+
+
+def _checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
+    """Known scopes, and roles: `role:finance` is what an approval's `roles` ask for."""
+    chosen = frozenset(scopes)
+    unknown = {scope for scope in chosen - SCOPES if not ROLE.fullmatch(scope)}
+    if not chosen or unknown:
+        shown, known = ", ".join(sorted(unknown)) or "none", ", ".join(sorted(SCOPES))
+        raise Invalid(f"A key's scopes are some of {known}, and role:NAME; not {shown}.", code="invalid_scope")
+    return chosen
 
 
 def _demand_admin(actor: Principal) -> None:
@@ -226,23 +258,23 @@ def _parsed(token: str) -> tuple[KeyId, str]:
 
 
 def strangeness(visit: Visit) -> str | None:
-    """What about a request speaks against serving it without authentication; None if nothing does.
+    """What about a request ("this one …") speaks against serving it without authentication; None if nothing does.
 
     >>> own = dict(authorization=None, peer="127.0.0.1", host="localhost:8000", scheme="http")
     >>> strangeness(Visit(**own, origin=None, forwarded=False, json_body=True))
     >>> strangeness(Visit(**own, origin="https://evil.example", forwarded=False, json_body=True))
-    'its Origin is not this server'
+    'has an Origin that is not this server'
     """
     if not _is_loopback(visit.peer):
-        return "this one does not come from this machine"
+        return "does not come from this machine"
     if visit.host is None or not _is_loopback(_name_of(visit.host)):
-        return "its Host is not this machine"
+        return "does not name this machine as its Host"
     if visit.forwarded:
-        return "a proxy has forwarded it"
+        return "was forwarded by a proxy"
     if visit.origin is not None and visit.origin.lower() != f"{visit.scheme}://{visit.host}".lower():
-        return "its Origin is not this server"
+        return "has an Origin that is not this server"
     if visit.json_body is False:
-        return "its body is not application/json"
+        return "has a body whose Content-Type is not application/json"
     return None
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from holdfast.domain import limits
-from holdfast.domain.ids import RunId, ThreadId, WorkerId
-from holdfast.domain.journal import EntryType
-from holdfast.domain.runs import Run, RunStatus
+from holdfast.domain.ids import ApprovalId, RunId, ThreadId, WorkerId
+from holdfast.domain.journal import Entry, EntryType
+from holdfast.domain.runs import Run, RunStatus, Undo
 from holdfast.service import cancelling
 from holdfast.service.house import House
-from holdfast.store import agents, blobs, claims, heads, idempotency, messages, runs
+from holdfast.store import (
+    agents,
+    approvals,
+    awaited,
+    blobs,
+    claims,
+    effects,
+    entries,
+    heads,
+    idempotency,
+    messages,
+    runs,
+)
+from holdfast.store.awaited import EventWait
 from holdfast.store.base import Tx
 from holdfast.store.claims import Claimed, Requeued
 from holdfast.store.heads import Head
@@ -54,7 +67,8 @@ async def next_at(house: House, names: Sequence[str]) -> int | None:
     """In how many ms from now (by the database's clock) the next queued run or timer falls due, if one does."""
 
     async def body(tx: Tx) -> int | None:
-        times = [t for t in (await runs.next_claimable_at(tx, names), await runs.next_due_at(tx)) if t is not None]
+        due = (await runs.next_claimable_at(tx, names), await runs.next_due_at(tx), await approvals.next_due_at(tx))
+        times = [t for t in due if t is not None]
         return max(0, min(times) - tx.now_ms) if times else None
 
     return await house.database.read(None, body)
@@ -77,14 +91,14 @@ async def end_overdue(house: House) -> int:
     late = await house.database.read(None, lambda tx: runs.overdue(tx, ROWS_MAX))
     count = 0
     for candidate in late:
-        ended = await house.database.write(None, lambda tx, c=candidate: _end_late(tx, c))
+        ended = await house.database.write(None, lambda tx, c=candidate: _end_late(tx, house, c))
         if ended is not None:
             count += 1
             cancelling.announce(house, [ended], [])
     return count
 
 
-async def _end_late(tx: Tx, late: Candidate) -> Requeued | None:
+async def _end_late(tx: Tx, house: House, late: Candidate) -> Requeued | None:
     run = await runs.get(tx, late.tenant_id, late.run_id)
     if run is None:
         return None
@@ -95,6 +109,11 @@ async def _end_late(tx: Tx, late: Candidate) -> Requeued | None:
     if run is None or head is None or run.deadline is None or run.deadline > tx.now_ms:
         return None
     reason = "The run's calendar deadline passed."
+    agent = house.agents.get(run.agent)
+    undoes = agent is not None and "failure" in agent.compensate
+    if run.status is RunStatus.WAITING and undoes and await effects.committed_below(tx, run.tenant_id, run.id):
+        await runs.requeue(tx, run.tenant_id, run.id, RunStatus.WAITING, at=tx.now_ms)
+        return None  # a worker finds the deadline passed, and undoes what was done
     if run.status is RunStatus.WAITING:
         data: dict[str, object] = {"code": "limit_deadline", "message": reason, "retryable": True}
         return await claims.end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, data)
@@ -160,19 +179,47 @@ async def still_ours(house: House, claimed: Claimed) -> Claimed | None:
             positions=positions,
             next_position=max(positions.values()) + 1,
             appended=(),
+            effects=tuple(await effects.of_run(tx, tenant_id, run.id)),
         )
 
     return await house.database.read(None, body)
 
 
-async def news(house: House, claimed: Claimed, children: Sequence[RunId]) -> tuple[bool, set[RunId]]:
-    """Why the bell of a running run may have rung: was it asked to stop, and which of these children have ended?"""
-    tenant_id = claimed.run.tenant_id
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitedFor:
+    """What a running run waits for: children, questions (with the keys of their steps), events."""
 
-    async def body(tx: Tx) -> tuple[bool, set[RunId]]:
-        head = await heads.get(tx, tenant_id, claimed.run.id)
+    children: Sequence[RunId] = ()
+    approvals: Sequence[tuple[ApprovalId, str]] = ()
+    events: Sequence[EventWait] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Why the bell of a running run may have rung."""
+
+    stop: bool
+    ended: set[RunId]
+    answers: dict[ApprovalId, Entry]
+    events: set[EventWait]
+
+
+async def news(house: House, claimed: Claimed, waited: WaitedFor) -> News:
+    """Was the run asked to stop, and what of that which it waits for is over?"""
+    tenant_id, run_id = claimed.run.tenant_id, claimed.run.id
+
+    async def body(tx: Tx) -> News:
+        head = await heads.get(tx, tenant_id, run_id)
         stop = head is not None and head.cancel and head.epoch == claimed.epoch
-        return stop, await runs.ended_among(tx, [(tenant_id, child) for child in children])
+        ended = await runs.ended_among(tx, [(tenant_id, child) for child in waited.children])
+        closed = await approvals.closed_among(tx, tenant_id, [id for id, _ in waited.approvals])
+        answers: dict[ApprovalId, Entry] = {}
+        for id, key in waited.approvals:
+            found = await entries.last_result(tx, tenant_id, run_id, key) if id in closed else None
+            if found is not None:
+                answers[id] = found
+        arrived = {wait for wait in waited.events if await awaited.oldest(tx, tenant_id, run_id, wait)}
+        return News(stop, ended, answers, arrived)
 
     return await house.database.read(tenant_id, body)
 
@@ -183,14 +230,21 @@ async def cancel_reason(house: House, run: Run) -> str | None:
     return None if found is None else found.cancel_reason
 
 
+async def undo_asked(house: House, run: Run) -> bool:
+    """Whether who cancelled a run wants undone what it did."""
+    found = await house.database.read(run.tenant_id, lambda tx: runs.get(tx, run.tenant_id, run.id))
+    return found is not None and found.undo is not Undo.NO
+
+
 async def housekeeping(house: House) -> None:
-    """What nobody waits for: old idempotency keys and blobs that nothing refers to."""
+    """What nobody waits for: old idempotency keys, blobs that nothing refers to, events too old to be taken."""
     await house.database.write(None, idempotency.expire)
     await house.database.write(None, blobs.collect)
+    await house.database.write(None, awaited.expire)
 
 
-async def seen(house: House, worker: WorkerId, names: Sequence[str], host: str, pid: int, slots: int) -> None:
-    await house.database.write(None, lambda tx: agents.seen(tx, worker, names, host, pid, slots))
+async def seen(house: House, worker: WorkerId, versions: Mapping[str, str], host: str, pid: int, slots: int) -> None:
+    await house.database.write(None, lambda tx: agents.seen(tx, worker, versions, host, pid, slots))
 
 
 async def gone(house: House, worker: WorkerId) -> None:

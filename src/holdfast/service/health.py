@@ -13,13 +13,25 @@ from holdfast.domain.errors import HoldfastError
 from holdfast.domain.ids import TenantId
 from holdfast.domain.runs import RunStatus
 from holdfast.service.house import House
-from holdfast.store import agents, runs
+from holdfast.store import agents, approvals, effects, runs
 from holdfast.store.base import Tx
 
 RUNTIME = "runtime"
 COUNTS_KEPT_MS = 10_000
 SCHEMA_KEPT_MS = 30_000
-FEATURES = ("agents", "changes", "events", "idempotency", "prompts", "retry", "runs", "threads")
+FEATURES = (
+    "agents",
+    "approvals",
+    "awaited_events",
+    "changes",
+    "effects",
+    "events",
+    "idempotency",
+    "prompts",
+    "retry",
+    "runs",
+    "threads",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
+    """Of the tenant: `runs`, `approvals_pending` and `effects_unknown`."""
+
     runs: dict[RunStatus, int]
+    approvals_pending: int
+    effects_unknown: int
     workers: int
     worker_slots: int
     runtime: RuntimeFacts | None
@@ -146,9 +162,15 @@ class Metrics:
 async def metrics(probe: Probe, principal: Principal) -> Metrics:
     access.demand(principal, Scope.METRICS_READ)
     house = probe.house
-    counts = await probe.counts(principal.tenant_id)
+    tenant_id = principal.tenant_id
+    counts = await probe.counts(tenant_id)
+
+    async def held(tx: Tx) -> tuple[int, int]:
+        return await approvals.pending_count(tx, tenant_id), (await effects.unknown_counts(tx)).get(tenant_id, 0)
+
+    pending, unknown = await house.database.read(tenant_id, held)
     alive = await house.database.read(None, lambda tx: agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS))
-    return Metrics(counts, len(alive), sum(worker.slots for worker in alive), runtime_of(house))
+    return Metrics(counts, pending, unknown, len(alive), sum(worker.slots for worker in alive), runtime_of(house))
 
 
 @dataclass(frozen=True, slots=True)

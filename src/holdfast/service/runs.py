@@ -9,17 +9,19 @@ from typing import Any
 from holdfast.bus.base import Look, Published, Subscription
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, PrincipalKind, Scope
-from holdfast.domain.encoding import decode, encode, storable_text
+from holdfast.domain.approvals import WAITING_ON
+from holdfast.domain.effects import Effect
+from holdfast.domain.encoding import decode, encode, storable_text, storable_time
 from holdfast.domain.errors import Cancelled, Conflict, Invalid, NotFound
-from holdfast.domain.ids import ID_TIME_BYTES, RUN, RunId, TenantId, ThreadId, derived, text
-from holdfast.domain.journal import TERMINAL, Entry, EntryType, NewEntry, StepStatus
+from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, RunId, TenantId, ThreadId, derived, text
+from holdfast.domain.journal import TERMINAL, Entry, EntryType, NewEntry, StepKind, StepStatus
 from holdfast.domain.messages import response_text
-from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
+from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView, Undo
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
 from holdfast.service.idempotency import Key, Replay, answered, once
 from holdfast.store import agents as agent_rows
-from holdfast.store import claims, entries, heads, messages, runs, threads
+from holdfast.store import approvals, claims, effects, entries, heads, messages, runs, threads
 from holdfast.store.base import Rejected, Tx, TxBody
 from holdfast.store.claims import Claimed
 from holdfast.store.heads import Head
@@ -80,12 +82,13 @@ class _Draft:
     claimed: Claimed | None = None
     ended: list[claims.Requeued] = field(default_factory=list[claims.Requeued])
     bells: list[RunId] = field(default_factory=list[RunId])
+    queued: list[tuple[RunId, str]] = field(default_factory=list[tuple[RunId, str]])
 
 
 async def start(house: House, principal: Principal, ask: StartRun, key: Key | None = None) -> Started:
     """Insert a run; durable when this returns.
 
-    Raises `NotFound` (agent, thread), `Invalid` (input, limits), `Conflict` (`agent_disabled`, `thread_busy`,
+    Raises `NotFound` (agent, thread), `Invalid` (input, limits, times), `Conflict` (`agent_disabled`, `thread_busy`,
     `external_id_taken`, `idempotency_conflict`, `run_ended` for a parent that ended). Safe to repeat with a key.
     """
     access.demand(principal, Scope.RUNS_WRITE)
@@ -116,7 +119,7 @@ async def start(house: House, principal: Principal, ask: StartRun, key: Key | No
         raise
     if isinstance(result, Replay):
         _free(house, seat)
-        return Started(await get(house, principal, RunId(result.resource)), replayed=True, status=result.status)
+        return Started(await _look(house, tenant_id, RunId(result.resource)), replayed=True, status=result.status)
     if draft is not None:
         _announce_start(house, draft, seat)
     else:
@@ -163,6 +166,10 @@ def _check(ask: StartRun) -> None:
         storable_text(ask.external_id, what="external_id", chars_max=limits.EXTERNAL_ID_CHARS_MAX)
     if ask.thread_external_id is not None:
         storable_text(ask.thread_external_id, what="thread.external_id", chars_max=limits.EXTERNAL_ID_CHARS_MAX)
+    if ask.start_after is not None:
+        storable_time(ask.start_after, what="start_after")
+    if ask.deadline is not None:
+        storable_time(ask.deadline, what="deadline")
     if len(ask.tags) > limits.TAGS_MAX:
         raise Invalid(f"A run has at most {limits.TAGS_MAX} tags.", code="invalid_tags")
     for tag in ask.tags:
@@ -197,7 +204,7 @@ async def _insert(
     if holder is None:
         await _insert_first(tx, draft, seat)
     else:
-        await _insert_behind(tx, draft, holder, ask.on_busy)
+        await _insert_behind(tx, house, draft, holder, ask.on_busy)
     return draft
 
 
@@ -328,7 +335,7 @@ async def _insert_first(tx: Tx, draft: _Draft, seat: Seat | None) -> None:
     )
 
 
-async def _insert_behind(tx: Tx, draft: _Draft, holder: threads.Holder, on_busy: OnBusy) -> None:
+async def _insert_behind(tx: Tx, house: House, draft: _Draft, holder: threads.Holder, on_busy: OnBusy) -> None:
     run = draft.run
     rank: int | None = None
     match on_busy:
@@ -348,13 +355,14 @@ async def _insert_behind(tx: Tx, draft: _Draft, holder: threads.Holder, on_busy:
     if on_busy is not OnBusy.ENQUEUE:
         stopped = await cancelling.stop(
             tx,
+            house,
             run.tenant_id,
             holder.run_id,
             run.thread_id,
             reason=f"{on_busy.value} by {text(RUN, run.id)}",
             rollback=on_busy is OnBusy.ROLLBACK,
         )
-        draft.ended, draft.bells = stopped.ended, stopped.bells
+        draft.ended, draft.bells, draft.queued = stopped.ended, stopped.bells, stopped.queued
         again = await runs.get(tx, run.tenant_id, run.id)
         assert again is not None
         draft.run = again
@@ -395,7 +403,7 @@ def _announce_start(house: House, draft: _Draft, seat: Seat | None) -> None:
     run = draft.run
     queued = NewEntry(type=EntryType.RUN_QUEUED, at=run.created_at, payload=draft.input)
     house.hub.entry(run.id, run.thread_id, 1, None, queued)
-    cancelling.announce(house, draft.ended, draft.bells)
+    cancelling.announce(house, draft.ended, draft.bells, draft.queued)
     if draft.claimed is not None and seat is not None and house.dispatch is not None:
         for pos, entry in draft.claimed.appended:
             house.hub.entry(run.id, run.thread_id, pos, None, entry)
@@ -436,29 +444,64 @@ async def _viewed(tx: Tx, house: House, stored: StoredView) -> RunView:
         view = replace(view, queue_position=ahead or None, holder_id=holder)
     elif run.status is RunStatus.QUEUED and not _served_here(house, run, tx.now_ms):
         workers = await agent_rows.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
-        view = replace(view, unserved=not any(w.slots > 0 and run.agent in w.agents for w in workers))
+        view = replace(
+            view, unserved=not any(w.slots > 0 and _fits(house, run, w.agents.get(run.agent)) for w in workers)
+        )
     elif run.status is RunStatus.RUNNING:
         view = replace(view, run=replace(run, usage=await runs.usage_so_far(tx, run.tenant_id, run.id)))
+    elif run.status is RunStatus.WAITING:
+        view = replace(view, run=replace(run, waiting_on=encode(await _open_waits(tx, run))))
     return view
+
+
+async def _open_waits(tx: Tx, run: Run) -> list[dict[str, Any]]:
+    """What a run waits for, as it parked, without the questions that were answered since; then what its children of any
+    depth ask: whoever watches a run finds there all that holds it up."""
+    waits: list[dict[str, Any]] = decode(run.waiting_on) or []
+    if any(wait["type"] in _QUESTIONS for wait in waits):
+        still = await approvals.pending_of(tx, run.tenant_id, run.id)
+        asked = {text(APPROVAL, approval_id) for approval_id in still}
+        waits = [wait for wait in waits if wait["type"] not in _QUESTIONS or wait["id"] in asked]
+    if any(wait["type"] == "child" for wait in waits):
+        for approval_id, type, run_id, key in await approvals.open_below(tx, run.tenant_id, run.id):
+            found = {"type": WAITING_ON[type], "id": text(APPROVAL, approval_id), "step": key}
+            waits.append({**found, "run_id": text(RUN, run_id)})
+    return waits
+
+
+_QUESTIONS = frozenset(WAITING_ON.values())
 
 
 def _served_here(house: House, run: Run, now_ms: int) -> bool:
     """Whether this process is likely to take the run up itself, so that nobody needs to look for other workers."""
     overdue = run.claimable_at is not None and now_ms - run.claimable_at > limits.WORKER_SEEN_MS
-    return house.dispatch is not None and run.agent in house.agents and not overdue
+    own = house.agents.get(run.agent)
+    return house.dispatch is not None and not overdue and _fits(house, run, None if own is None else own.version)
+
+
+def _fits(house: House, run: Run, version: str | None) -> bool:
+    """Whether a worker with this version of the agent may take the run up. Whether it is pinned, our own code says."""
+    agent = house.agents.get(run.agent)
+    pinned = agent is not None and agent.on_version_change == "pin" and run.started_at is not None
+    return version is not None and (version == run.agent_version or not pinned)
 
 
 async def get(house: House, principal: Principal, run_id: RunId) -> RunView:
     """A run as it stands; `NotFound` for one of another tenant too."""
     access.demand(principal, Scope.RUNS_READ)
+    return await _look(house, principal.tenant_id, run_id)
+
+
+async def _look(house: House, tenant_id: TenantId, run_id: RunId) -> RunView:
+    """The same for a verb that has written: who may do that may see what became of it."""
 
     async def body(tx: Tx) -> RunView:
-        stored = await runs.view(tx, principal.tenant_id, run_id)
+        stored = await runs.view(tx, tenant_id, run_id)
         if stored is None:
             raise NotFound("There is no run with this id.", code="run_not_found")
         return await _viewed(tx, house, stored)
 
-    return await house.database.read(principal.tenant_id, body)
+    return await house.database.read(tenant_id, body)
 
 
 async def page(house: House, principal: Principal, wanted: RunFilter) -> list[RunView]:
@@ -494,6 +537,14 @@ async def step(house: House, principal: Principal, run_id: RunId, seq: int) -> t
         return run, (await _with_voids(tx, run, [found]))[0]
 
     return await house.database.read(principal.tenant_id, body)
+
+
+async def effects_of(house: House, run: Run, found: Sequence[Entry]) -> dict[str, Effect]:
+    """What the ledger says of these steps of a run, by their keys; nothing of steps that a retry voided."""
+    keys = [e.key for e in found if e.kind is StepKind.TOOL and e.key is not None and e.status != StepStatus.VOIDED]
+    if not keys:
+        return {}
+    return await house.database.read(run.tenant_id, lambda tx: effects.of_steps(tx, run.tenant_id, run.id, keys))
 
 
 async def _demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
@@ -602,10 +653,19 @@ class Retried:
 
 
 async def cancel(
-    house: House, principal: Principal, run_id: RunId, reason: str | None = None, key: Key | None = None
+    house: House,
+    principal: Principal,
+    run_id: RunId,
+    reason: str | None = None,
+    key: Key | None = None,
+    *,
+    compensate: bool = False,
 ) -> CancelOutcome:
     """Ask a run and its children to stop. Queued and waiting ones end at once, a running one as soon as its worker
-    hears of it. Raises `Conflict` (`run_ended`) when it succeeded or failed."""
+    hears of it. `compensate`: before they end, what they did is undone, as far as their tools have compensators.
+
+    Raises `Conflict` (`run_ended`) when it succeeded or failed.
+    """
     access.demand(principal, Scope.RUNS_WRITE)
     if reason is not None:
         storable_text(reason, what="reason", chars_max=limits.ERROR_CHARS_MAX)
@@ -619,7 +679,7 @@ async def cancel(
         replay = await once(tx, tenant_id, key, 202, run_id)
         if replay is not None:
             return replay
-        stopped = await cancelling.stop(tx, tenant_id, run_id, run.thread_id, reason=reason)
+        stopped = await cancelling.stop(tx, house, tenant_id, run_id, run.thread_id, reason=reason, undo=compensate)
         run = await _demand(tx, tenant_id, run_id)
         if run.status is RunStatus.CANCELLED and not stopped.ended:
             await answered(tx, tenant_id, key, 200)
@@ -629,10 +689,10 @@ async def cancel(
         return 202
 
     result = await house.database.write(tenant_id, body)
-    cancelling.announce(house, stopped.ended, stopped.bells)
+    cancelling.announce(house, stopped.ended, stopped.bells, stopped.queued)
     replayed = isinstance(result, Replay)
     status = result.status if isinstance(result, Replay) else result
-    return CancelOutcome(await get(house, principal, run_id), status == 200, replayed, status)
+    return CancelOutcome(await _look(house, tenant_id, run_id), status == 200, replayed, status)
 
 
 async def retry(
@@ -650,6 +710,8 @@ async def retry(
     `not_failed`, or `moved_on` when a later run of the thread, a parent or a successor has built on the failure.
     """
     access.demand(principal, Scope.RUNS_WRITE)
+    if deadline is not None:
+        storable_time(deadline, what="deadline")
     tenant_id = principal.tenant_id
     appended: list[tuple[Run, int, NewEntry]] = []
 
@@ -680,7 +742,7 @@ async def retry(
         house.hub.entry(run.id, run.thread_id, pos, None, entry)
         house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
         house.hub.work(run.agent)
-    view = await get(house, principal, run_id)
+    view = await _look(house, tenant_id, run_id)
     return Retried(view) if replay is None else Retried(view, replayed=True, status=replay.status)
 
 
@@ -688,6 +750,8 @@ async def _demand_retryable(tx: Tx, run: Run) -> None:
     if run.status is not RunStatus.FAILED:
         raise Conflict(f"Only a failed run can be retried; this one is {run.status.value}.", code="not_failed")
     last = await runs.last_of_thread(tx, run.tenant_id, run.thread_id)
+    if run.undo is Undo.BEGUN:
+        raise Conflict("What this run did was undone: start a new one.", code="moved_on")
     if last != run.id or run.parent_id is not None or run.successor_id is not None:
         raise Conflict(
             "Something has built on this run's failure already: a later run of the thread, or its parent.",

@@ -36,7 +36,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to set; None leaves it as it is. An empty title is no title."""
+    """What to set; None leaves it as it is. An empty title is no title, empty metadata none."""
 
     title: str | None = None
     metadata: dict[str, Any] | None = None
@@ -70,8 +70,8 @@ async def create(house: House, principal: Principal, ask: NewThread, key: Key | 
     except Rejected:
         replay = await house.database.write(tenant_id, body)  # two brought one external id: the loser finds it taken
     if replay is not None:
-        return Created(await get(house, principal, ThreadId(replay.resource)), replayed=True, status=replay.status)
-    view = await get(house, principal, thread_id)
+        return Created(await _look(house, tenant_id, ThreadId(replay.resource)), replayed=True, status=replay.status)
+    view = await _look(house, tenant_id, thread_id)
     _announce(house, view)
     return Created(view)
 
@@ -94,7 +94,12 @@ def _announce(house: House, view: ThreadView) -> None:
 async def get(house: House, principal: Principal, thread_id: ThreadId) -> ThreadView:
     """A thread as it stands; `NotFound` for one of another tenant too."""
     access.demand(principal, Scope.THREADS_READ)
-    view = await house.database.read(principal.tenant_id, lambda tx: threads.view(tx, principal.tenant_id, thread_id))
+    return await _look(house, principal.tenant_id, thread_id)
+
+
+async def _look(house: House, tenant_id: TenantId, thread_id: ThreadId) -> ThreadView:
+    """The same for a verb that has written: who may do that may see what became of it."""
+    view = await house.database.read(tenant_id, lambda tx: threads.view(tx, tenant_id, thread_id))
     if view is None:
         raise _unknown()
     return view
@@ -107,21 +112,26 @@ async def page(house: House, principal: Principal, wanted: ThreadFilter) -> list
 
 
 async def change(house: House, principal: Principal, thread_id: ThreadId, wanted: Change) -> ThreadView:
-    """Set a thread's title or metadata. Safe to repeat."""
+    """Set a thread's title or metadata. Safe to repeat: what is so already is no change, and moves no `updated_at`."""
     access.demand(principal, Scope.THREADS_WRITE)
     metadata = _checked(wanted.title, wanted.metadata)
+    tenant_id = principal.tenant_id
 
-    async def body(tx: Tx) -> None:
-        found = await _demand_own(tx, principal.tenant_id, thread_id)
+    async def body(tx: Tx) -> bool:
+        found = changed = await _demand_own(tx, tenant_id, thread_id)
         if wanted.title is not None:
-            found = replace(found, title=wanted.title or None)
+            changed = replace(changed, title=wanted.title or None)
         if wanted.metadata is not None:
-            found = replace(found, metadata=metadata)
-        await threads.change(tx, found)
+            changed = replace(changed, metadata=metadata)
+        if changed == found:
+            return False
+        await threads.change(tx, changed)
+        return True
 
-    await house.database.write(principal.tenant_id, body)
-    view = await get(house, principal, thread_id)
-    _announce(house, view)
+    moved = await house.database.write(tenant_id, body)
+    view = await _look(house, tenant_id, thread_id)
+    if moved:
+        _announce(house, view)
     return view
 
 

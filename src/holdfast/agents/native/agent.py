@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,12 +13,14 @@ from typing import Any, Final, Literal, TypeVar, cast, overload
 from pydantic_ai.models import Model
 
 from holdfast.agents import base, models
+from holdfast.agents.effects import check_tools, compensation_of, rules_of
 from holdfast.agents.fingerprint import fingerprint, source_of
+from holdfast.agents.models import model_name
 from holdfast.agents.native import inputs, loop, model_step
 from holdfast.agents.native.history import All, HistoryPolicy
 from holdfast.agents.native.middleware import Middleware
 from holdfast.agents.native.output import spec_of
-from holdfast.agents.native.plan import Plan, agent_id, model_name, plan_of, tool_table
+from holdfast.agents.native.plan import Plan, agent_id, plan_of, tool_table, transfer_name
 from holdfast.agents.native.spec import AgentSpec, Instructions, Toolset, Validator
 from holdfast.agents.registry import check_declared
 from holdfast.agents.tools import Tool, as_tool, timeout_ms_of, tool
@@ -26,6 +28,7 @@ from holdfast.domain import limits as domain_limits
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.encoding import encode
 from holdfast.domain.errors import DefinitionError, ModelFault, NotEncodable
+from holdfast.domain.policies import Rule
 from holdfast.domain.runs import RunLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +67,10 @@ class Agent:
         input_type: the type of a run's input; without it, text or a list of content parts.
         tool_retries: how often in a row the model may call one tool wrongly before the run fails.
         parallel_tools: make the calls of one answer in parallel, except around a tool that is `sequential`.
+        policies: rules of the agent's own, by the names of tools or patterns of them (`"refund_*"`): `Confirm(…)`,
+            `Deny(…)` or a list. The strictest rule wins, here or on the tool.
+        compensate: when what the run has done is undone, as far as its tools have compensators: `"failure"`,
+            `"cancel"`, or both. Never unless given; a cancel may ask for it too.
         end_strategy: with the output in an answer, `"early"` leaves its other calls unmade, `"exhaustive"` makes them.
 
     Raises `DefinitionError` for what cannot work. Nothing is sent anywhere before a run.
@@ -97,6 +104,8 @@ class Agent:
         tool_retries: int = 2,
         parallel_tools: bool = True,
         end_strategy: Literal["early", "exhaustive"] = "early",
+        policies: Mapping[str, Rule | Sequence[Rule]] | None = None,
+        compensate: Sequence[Literal["failure", "cancel"]] = (),
     ) -> None:
         default_timeout = domain_limits.MODEL_TIMEOUT_MS
         self._use(
@@ -126,6 +135,8 @@ class Agent:
                 tool_retries=tool_retries,
                 parallel_tools=parallel_tools,
                 end_strategy=end_strategy,
+                policies=_policies(policies or {}),
+                compensate=compensation_of(compensate),
             )
         )
 
@@ -208,6 +219,14 @@ class Agent:
         return self.spec.limits
 
     @property
+    def compensate(self) -> frozenset[str]:
+        return self.spec.compensate
+
+    def tools(self) -> Mapping[str, Tool[..., Any]]:
+        """The tools that it has, discovered ones too, by name."""
+        return tool_table(self.spec)
+
+    @property
     def version(self) -> str:
         """The fingerprint of the definition, discovered tools included: final once `warm_up` has returned."""
         if self._version is None:
@@ -249,6 +268,7 @@ class Agent:
         for toolset in self.spec.toolsets:
             await toolset.discover()
         self._forget()
+        check_tools(self.id, self.tools().values())
         # A missing key is the run's failure, with its code; a server with other agents starts without it.
         with suppress(ModelFault):
             self.resolved_model()
@@ -297,11 +317,15 @@ def _instructions(given: Instructions | Sequence[Instructions] | None) -> tuple[
     return tuple(given)
 
 
+def _policies(given: Mapping[str, Rule | Sequence[Rule]]) -> tuple[tuple[str, tuple[Rule, ...]], ...]:
+    return tuple((pattern, rules_of(rules)) for pattern, rules in given.items())
+
+
 def _validator(fn: Callable[..., Any]) -> Validator:
     takes = len(inspect.signature(fn).parameters)
     if takes not in (1, 2):
         raise DefinitionError(f"An output validator takes (value) or (ctx, value), but {fn!r} takes {takes} arguments.")
-    return Validator(fn, takes == 2, inspect.iscoroutinefunction(fn))
+    return Validator(fn, takes == 2)
 
 
 def _check(spec: AgentSpec) -> None:
@@ -317,9 +341,8 @@ def _check(spec: AgentSpec) -> None:
     for target in cast("Sequence[object]", spec.handoffs):
         if not isinstance(target, (str, Agent)):
             raise DefinitionError(f"Agent {spec.id!r} can hand over to native agents only, not to {target!r}.")
-    names = [agent_id(target) for target in spec.handoffs]
-    if len({name.replace(".", "_") for name in names}) < len(names):
-        raise DefinitionError(f"Agent {spec.id!r} names a hand-off twice.")
+    if len({transfer_name(target) for target in spec.handoffs}) < len(spec.handoffs):
+        raise DefinitionError(f"Agent {spec.id!r} names a hand-off twice, or two whose tools have one name.")
     tool_table(spec)
     try:
         encode({"metadata": spec.metadata}, what="The metadata")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from holdfast.agents import base
+from holdfast.agents.models import model_name
 from holdfast.agents.native.prompt import Said, line
 from holdfast.domain.errors import DefinitionError
 from holdfast.domain.journal import StepKind
@@ -130,7 +131,8 @@ class Summarise:
     """The last `keep_turns` turns and, once the thread holds more than `when_tokens`, a summary of what came before.
 
     The summary is a model step of the run, with `model` or else the agent's own, and is made anew by each run that
-    needs one. At most `read_tokens` of what came before are read, the newest.
+    needs one. At most `read_tokens` of what came before are read, the newest. If the model has nothing to say about
+    them, they are given as they are.
     """
 
     when_tokens: int
@@ -147,7 +149,7 @@ class Summarise:
     async def select(self, source: Source) -> Selected:
         recent: list[Message] = []
         older: list[Message] = []
-        turns = used = read = 0
+        turns = used = read = readable = 0
         async for message in source.run.history_backwards():
             tokens = tokens_of(message, self.count)
             used += tokens
@@ -156,12 +158,16 @@ class Summarise:
                 turns += begins_turn(message)
                 continue
             read += tokens
-            if read > self.read_tokens:
-                break
+            readable += read <= self.read_tokens
             older.append(message)
-        if used <= self.when_tokens or not older:
+            if read > self.read_tokens and used > self.when_tokens:
+                break  # there will be a summary, and no more than this is read for it
+        if used <= self.when_tokens:
             return Selected([*recent, *older][::-1])
-        summary = await source.summarise(older[::-1], self.instructions, self.model)
+        del older[readable:]
+        summary = await source.summarise(older[::-1], self.instructions, self.model) if older else ""
+        if not summary.strip():
+            return Selected([*recent, *older][::-1])
         return Selected(recent[::-1], SUMMARY_HEADING + summary)
 
     def describe(self) -> dict[str, Any]:
@@ -170,6 +176,6 @@ class Summarise:
             "when_tokens": self.when_tokens,
             "keep_turns": self.keep_turns,
             "instructions": self.instructions,
-            "model": str(self.model) if self.model is not None else None,
+            "model": model_name(self.model) if self.model is not None else None,
             "read_tokens": self.read_tokens,
         }

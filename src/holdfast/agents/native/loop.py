@@ -25,11 +25,10 @@ from holdfast.agents.native.middleware import ModelCall, overridden
 from holdfast.agents.native.output import Member, Rejected
 from holdfast.agents.native.plan import Asked
 from holdfast.agents.native.prompt import Said
-from holdfast.agents.native.spec import Validator
-from holdfast.agents.native.turn import Turn, begin
-from holdfast.agents.tools import ModelRetry, ToolContext
+from holdfast.agents.native.turn import Turn, begin, called, info_of
+from holdfast.agents.tools import ModelRetry
 from holdfast.domain import limits
-from holdfast.domain.errors import OutputInvalid, RunError
+from holdfast.domain.errors import OutputInvalid
 from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Role
 
@@ -48,17 +47,19 @@ class Answer:
 
 
 async def run(entry: Agent, ctx: base.RunContext, input: bytes) -> base.Output:
-    """Run the agent to its output; raises `RunError` when it cannot be had."""
-    turn = await begin(entry, ctx, input)
+    """Run the agent to its output; raises what ends the run when it cannot be had, after `on_error` heard of it."""
+    turn: Turn | None = None
     try:
+        turn = await begin(entry, ctx, input)
         while True:
             answer = await ask(turn)
             output = await respond(turn, answer)
             if output is not None:
                 return output
-    except RunError as exc:
-        for middleware in overridden(turn.spec.middleware, "on_error"):
-            await middleware.on_error(turn.info(), exc)
+    except Exception as exc:
+        spec = entry.spec if turn is None else turn.spec
+        for middleware in overridden(spec.middleware, "on_error"):
+            await middleware.on_error(info_of(ctx, spec) if turn is None else turn.info(), exc)
         raise
 
 
@@ -106,9 +107,18 @@ async def _asked(
     response = await model_step.request(
         attempt, turn.acting.resolved_model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
     )
-    for middleware in overridden(turn.spec.middleware, "after_model"):
-        response = await middleware.after_model(turn.info(), response) or response
-    return model_step.outcome(response, turn.prompt, asked, sent)
+    after = overridden(turn.spec.middleware, "after_model")
+    if after:
+        # Steps made in a body have keys under it, since a resumed run that finds it recorded does not make them. And
+        # under this very answer: after a crash here the model is asked again, and what was found out about the first
+        # answer does not hold for the second.
+        with turn.run.scope(f"{attempt.key}/{stored.fingerprint_of(response)}"):
+            for middleware in after:
+                response = await middleware.after_model(turn.info(), response) or response
+    outcome = model_step.outcome(response, turn.prompt, asked, sent)
+    said = response if outcome.value is not None else stored.unpack(outcome.payload) or response
+    outcome.ops = calls.chosen(turn, attempt.key, stored.tool_calls(said))
+    return outcome
 
 
 async def _changed(
@@ -158,13 +168,14 @@ async def _validated(turn: Turn, value: Any, member: Member | None) -> bytes | N
     output, validators = turn.entry.spec.output, turn.entry.spec.validators
 
     async def body(attempt: base.Attempt) -> base.Outcome:
-        made = value
+        before, made = output.encode(value, member), value  # a validator may change the value in place
         try:
-            for validator in validators:
-                made = await validator_called(turn.run, attempt, validator, made)
+            with turn.run.scope(attempt.key):
+                for validator in validators:
+                    made = await called(turn.run, attempt, validator.fn, made, takes_ctx=validator.takes_ctx)
         except ModelRetry as exc:
             return base.Outcome(payload=to_json({"retry": stored.clean(exc.message)}))
-        before, after = output.encode(value, member), output.encode(made, member)
+        after = output.encode(made, member)
         return base.Outcome(payload=b'{"same":true}' if before == after else b'{"output":' + after + b"}")
 
     recorded = await turn.run.perform(base.Action(kind=StepKind.VALUE, name="validate"), body)
@@ -172,15 +183,6 @@ async def _validated(turn: Turn, value: Any, member: Member | None) -> bytes | N
     if "retry" in verdict:
         raise Rejected(verdict["retry"])
     return to_json(verdict["output"]) if "output" in verdict else None
-
-
-async def validator_called(run: base.RunContext, attempt: base.Attempt, validator: Validator, value: Any) -> Any:
-    """Call `validator(value)` or `validator(ctx, value)`, in a thread if it is sync."""
-    context = ToolContext[Any](run, key=attempt.key, attempt=attempt.number, sync=not validator.is_async)
-    given = (context, value) if validator.takes_ctx else (value,)
-    if validator.is_async:
-        return await validator.fn(*given)
-    return await run.blocking(validator.fn, *given)
 
 
 async def say_again(turn: Turn, answer: Answer, text: str) -> None:

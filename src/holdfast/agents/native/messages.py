@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -31,6 +31,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.usage import RequestUsage
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from holdfast.agents.fingerprint import fingerprint
 from holdfast.domain.encoding import checked
 
 FORMAT: Final = "pydantic-ai/response/1"
@@ -54,13 +55,24 @@ def clean(text: str) -> str:
 # --- the model's answers ---------------------------------------------------------------------------------------------
 
 
-def pack(response: ModelResponse) -> bytes:
-    """A response as the payload to store. Lone surrogates, which some servers send, become question marks."""
+def pack(response: ModelResponse) -> tuple[bytes, bool]:
+    """A response as the payload to store, and whether that says what the response says.
+
+    Lone surrogates, which some servers send, become question marks: whoever goes on then goes on from the payload, as
+    a resumed run would.
+    """
     try:
-        data = _response.dump_json(response, exclude_none=True, exclude=_unused(response))
+        data, as_it_is = _response.dump_json(response, exclude_none=True, exclude=_unused(response)), True
     except (PydanticSerializationError, UnicodeEncodeError):
         data = to_json(_cleaned(_response.dump_python(response, exclude_none=True)), bytes_mode="base64")
-    return checked(_HEAD + data + b"}", what="The model's answer")
+        as_it_is = False
+    return checked(_HEAD + data + b"}", what="The model's answer"), as_it_is
+
+
+def fingerprint_of(response: ModelResponse) -> str:
+    """Stands for what a model said, whenever it said it."""
+    payload, _ = pack(replace(response, timestamp=NO_TIME))
+    return fingerprint(payload.decode())
 
 
 def _unused(response: ModelResponse) -> Any:

@@ -32,7 +32,6 @@ from holdfast.agents.native.plan import Asked
 from holdfast.agents.native.prompt import Prompt, record
 from holdfast.domain import limits
 from holdfast.domain.errors import ModelFault, StepFailed
-from holdfast.domain.runs import Usage
 
 
 def is_transient(exc: Exception) -> bool:
@@ -53,6 +52,9 @@ async def request(
 ) -> ModelResponse:
     """Ask the model; whatever goes wrong at the provider comes out as a `ModelFault`."""
     try:
+        # What a provider cannot take as it is (long call ids, system text in the middle) is part of how it is written
+        # on the wire, like the rest of what the model layer does: a function of the prompt, and not recorded.
+        sent = model.prepare_messages(sent, asked.params)
         async with asyncio.timeout(timeout_ms / 1000):
             if streams:
                 return await _streamed(attempt, model, sent, asked)
@@ -115,11 +117,12 @@ def outcome(
 ) -> base.Outcome:
     """What to record of an answer: itself, what it used, and what was asked."""
     segments, blobs = prompt.segments(sent)
-    price, used = models.price(response), response.usage
+    price = models.price(response)
+    payload, as_it_is = stored.pack(response)
     return base.Outcome(
-        payload=stored.pack(response),
-        value=response,
-        usage=Usage(1, used.input_tokens, used.output_tokens, price.cost_micros, price.priced),
+        payload=payload,
+        value=response if as_it_is else None,
+        usage=models.usage_of(response, price),
         price_version=price.price_version,
         prompt=record(segments, asked.blob.hash),
         blobs=(asked.blob, *blobs) if blobs else (asked.blob,),

@@ -58,7 +58,9 @@ class Member:
         """The value, or `Rejected` with what is wrong with it."""
         try:
             value = (
-                self.asked.validate_python(given) if isinstance(given, dict) else self.asked.validate_json(given or "")
+                self.asked.validate_python(given)
+                if isinstance(given, dict)
+                else self.asked.validate_json(given or "{}")
             )
         except ValidationError as exc:
             raise Rejected(f"{described(errors_of(exc))}\n\nFix the errors and try again.") from None
@@ -78,7 +80,12 @@ class OutputSpec:
     allow_text: bool
     members: tuple[Member, ...]
     native: OutputObjectDefinition | None
-    schema: dict[str, Any]
+    either: TypeAdapter[Any]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a stored output."""
+        return self.either.json_schema(mode="serialization")
 
     def member(self, tool: str) -> Member | None:
         """The type that an output tool asks for; None if it is not one."""
@@ -114,16 +121,14 @@ class OutputSpec:
         return encode(value, what="The output") if member is None else member.encode(value)
 
     def decode(self, payload: bytes) -> Any:
-        """The value of a stored output: as the first of the declared types that it fits, else as plain JSON.
+        """The value of a stored output: as the one of the declared types that it fits best, else as plain JSON.
 
         A validator may have made something of it that is none of them.
         """
-        for member in self.members:
-            try:
-                return member.adapter.validate_json(payload)
-            except ValidationError:
-                continue
-        return _any.validate_json(payload)
+        try:
+            return self.either.validate_json(payload)
+        except ValidationError:
+            return _any.validate_json(payload)
 
 
 _any: Final = TypeAdapter[Any](Any)
@@ -136,11 +141,10 @@ def spec_of(output_type: Any) -> OutputSpec:
     declared = _split(output_type)
     others = [t for t in declared if t is not str]
     if not others:
-        return OutputSpec("text", True, (), None, {"type": "string"})
+        return OutputSpec("text", True, (), None, TypeAdapter[Any](str))
     members = _members(others)
     either: Any = Union[tuple(declared)]  # noqa: UP007  # pyright: ignore
-    schema = TypeAdapter[Any](either).json_schema(mode="serialization")
-    return OutputSpec("tool", str in declared, members, None, schema)
+    return OutputSpec("tool", str in declared, members, None, TypeAdapter[Any](either))
 
 
 def _native(output: NativeOutput) -> OutputSpec:
@@ -151,7 +155,7 @@ def _native(output: NativeOutput) -> OutputSpec:
         description=output.description or member.description,
         strict=output.strict,
     )
-    return OutputSpec("native", True, (member,), native, member.adapter.json_schema(mode="serialization"))
+    return OutputSpec("native", True, (member,), native, member.adapter)
 
 
 def _split(output_type: Any) -> list[Any]:

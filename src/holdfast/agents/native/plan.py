@@ -17,6 +17,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_core import to_json
 
+from holdfast.agents.models import model_name
 from holdfast.agents.native.output import OutputSpec
 from holdfast.agents.native.spec import AgentSpec
 from holdfast.agents.tools import Tool
@@ -67,7 +68,7 @@ class Plan:
 def plan_of(acting: AgentSpec, output: OutputSpec) -> Plan:
     """Build the plan of an agent that acts for `output`."""
     tools = tool_table(acting)
-    transfers = {f"{TRANSFER_PREFIX}{_tool_safe(agent_id(a))}": a for a in acting.handoffs}
+    transfers = {transfer_name(a): a for a in acting.handoffs}
     params = ModelRequestParameters(
         function_tools=[*map(_definition, tools.values()), *(_transfer(n, a) for n, a in transfers.items())],
         output_mode=output.mode,
@@ -104,11 +105,6 @@ def instruction_parts(instructions: str | None) -> list[InstructionPart]:
 
 def agent_id(agent: Agent | str) -> str:
     return agent if isinstance(agent, str) else agent.id
-
-
-def model_name(model: str | Model) -> str:
-    """The model as it was named."""
-    return model if isinstance(model, str) else f"{model.system}:{model.model_name}"
 
 
 def parameters_blob(instructions: str | None, settings: dict[str, Any], facts: bytes) -> NewBlob:
@@ -157,6 +153,6 @@ def _transfer(name: str, agent: Agent | str) -> ToolDefinition:
     )
 
 
-def _tool_safe(id: str) -> str:
-    """Ids may hold dots, tool names may not."""
-    return id.replace(".", "_")[: 64 - len(TRANSFER_PREFIX)]
+def transfer_name(agent: Agent | str) -> str:
+    """The tool that hands over to an agent. Ids may hold dots, tool names may not, and both end at 64 characters."""
+    return (TRANSFER_PREFIX + agent_id(agent).replace(".", "_"))[:64]

@@ -41,6 +41,7 @@ UNANSWERED: Final = (
     "No result: the run that made this call was cancelled, failed or is still waiting, so the call was not answered."
 )
 OUTPUT_TAKEN: Final = "Final result processed."
+NOT_MADE: Final = "No result: the call was not made, since the same answer gave the final result."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +127,12 @@ class Prompt:
                 self._note(said.position)
                 self.pending.append((_LAST, UserPromptPart(_user_text(said), timestamp=stored.NO_TIME)))
 
-    def close_open(self, reason: str = UNANSWERED) -> None:
+    def close_open(self) -> None:
         """Answer the calls that nobody answered, as providers demand: in the prompt only, never in the thread."""
         if self.open:
+            taken = any(map(_gives_output, self.open.values()))
             closed = [
-                {"index": c.index, "call_id": c.id, "tool": c.tool, "text": closing(c.tool, reason)}
+                {"index": c.index, "call_id": c.id, "tool": c.tool, "text": _closing(c, taken)}
                 for c in sorted(self.open.values(), key=lambda c: c.index)
             ]
             self.inline({"closed": closed})
@@ -280,8 +282,14 @@ class Prompt:
         assert shown(rebuilt) == shown(sent), f"the prompt rebuilds to {shown(rebuilt)}, but {shown(sent)} is sent"
 
 
-def closing(tool: str, reason: str) -> str:
-    return OUTPUT_TAKEN if tool.startswith("final_result") else reason
+def _gives_output(call: OpenCall) -> bool:
+    return call.tool.startswith("final_result")
+
+
+def _closing(call: OpenCall, taken: bool) -> str:
+    if _gives_output(call):
+        return OUTPUT_TAKEN
+    return NOT_MADE if taken else UNANSWERED
 
 
 def _index(pending: tuple[int, ModelRequestPart]) -> int:

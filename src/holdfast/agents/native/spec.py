@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import TypeAdapter
@@ -14,6 +15,7 @@ from holdfast.agents.native.history import HistoryPolicy
 from holdfast.agents.native.middleware import Middleware
 from holdfast.agents.native.output import OutputSpec
 from holdfast.agents.tools import Tool
+from holdfast.domain.policies import Rule
 from holdfast.domain.runs import RunLimits
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ class Validator:
 
     fn: Callable[..., Any]
     takes_ctx: bool
-    is_async: bool
 
 
 class Toolset(Protocol):
@@ -78,3 +79,9 @@ class AgentSpec:
     tool_retries: int
     parallel_tools: bool
     end_strategy: Literal["early", "exhaustive"]
+    policies: tuple[tuple[str, tuple[Rule, ...]], ...]
+    compensate: frozenset[str]
+
+    def rules_for(self, tool: str) -> tuple[Rule, ...]:
+        """The agent's own rules for a tool, besides the tool's."""
+        return tuple(rule for pattern, rules in self.policies if fnmatchcase(tool, pattern) for rule in rules)

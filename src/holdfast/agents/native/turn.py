@@ -6,7 +6,7 @@ All of it follows from recorded steps: a resumed run that answers its steps from
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_core import to_json
 
 from holdfast.agents import base, models
+from holdfast.agents.models import model_name
 from holdfast.agents.native import model_step
 from holdfast.agents.native.history import Source
 from holdfast.agents.native.middleware import TurnInfo
@@ -23,7 +24,6 @@ from holdfast.agents.native.plan import (
     Plan,
     instruction_parts,
     joined,
-    model_name,
     parameters_blob,
 )
 from holdfast.agents.native.prompt import Prompt, Said
@@ -34,12 +34,15 @@ from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Message, Role
 
 if TYPE_CHECKING:
+    from holdfast.agents.effects import ToolRequest
     from holdfast.agents.native.agent import Agent
+    from holdfast.agents.native.calls import Told
 
 
 @dataclass(slots=True)
 class Turn:
-    """One run under way. `entry` is who was asked, `acting` who acts, with `plan` and `asked`."""
+    """One run under way. `entry` is who was asked, `acting` who acts, with `plan` and `asked`; `requests` are the calls
+    of the answer at hand."""
 
     run: base.RunContext
     entry: Agent
@@ -50,6 +53,7 @@ class Turn:
     model_calls: int = 0
     output_failures: int = 0
     tool_failures: dict[str, int] = field(default_factory=dict[str, int])
+    requests: dict[str, ToolRequest | Told] = field(default_factory=dict[str, "ToolRequest | Told"])
     handoffs: int = 0
 
     @property
@@ -59,7 +63,7 @@ class Turn:
 
     def info(self) -> TurnInfo:
         """What middleware sees."""
-        return TurnInfo(self.run, self.spec.id, self.model_calls, partial(ask_aside, self.run, self.spec))
+        return info_of(self.run, self.spec, self.model_calls)
 
     async def hand_over(self, agent: Agent) -> None:
         """From here on `agent` acts: its instructions, tools, settings and model. The output contract stays."""
@@ -69,6 +73,10 @@ class Turn:
         self.tool_failures = {}
         self.run.hand_over(agent.id)
         self.asked = await asked_by(self.run, self.plan)
+
+
+def info_of(run: base.RunContext, spec: AgentSpec, model_calls: int = 0) -> TurnInfo:
+    return TurnInfo(run, spec.id, model_calls, partial(ask_aside, run, spec))
 
 
 async def begin(entry: Agent, run: base.RunContext, input: bytes) -> Turn:
@@ -94,7 +102,8 @@ async def asked_by(run: base.RunContext, plan: Plan) -> Asked:
     instructions = plan.spec.instructions
 
     async def body(attempt: base.Attempt) -> base.Outcome:
-        texts = [await _instruction(run, attempt, part) for part in instructions]
+        with run.scope(attempt.key):
+            texts = [await _instruction(run, attempt, part) for part in instructions]
         return base.Outcome(payload=encode(joined([t for t in texts if t]), what="The instructions"))
 
     recorded = await run.perform(base.Action(kind=StepKind.VALUE, name="instructions"), body)
@@ -104,13 +113,27 @@ async def asked_by(run: base.RunContext, plan: Plan) -> Asked:
 async def _instruction(run: base.RunContext, attempt: base.Attempt, part: Any) -> str | None:
     if isinstance(part, str):
         return part
-    is_async = inspect.iscoroutinefunction(part)
-    context = ToolContext[Any](run, key=attempt.key, attempt=attempt.number, sync=not is_async)
-    given = (context,) if inspect.signature(part).parameters else ()
-    text = await part(*given) if is_async else await run.blocking(part, *given)
+    text = await called(run, attempt, part, takes_ctx=bool(inspect.signature(part).parameters))
     if text is not None and not isinstance(text, str):
         raise TypeError(f"instructions are text, not {type(text).__name__}")
     return text
+
+
+async def called(
+    run: base.RunContext, attempt: base.Attempt, fn: Callable[..., Any], *given: Any, takes_ctx: bool
+) -> Any:
+    """Call a function of the user's, with a `ToolContext` in front if it takes one; in a thread if it is sync.
+
+    The body around it stands in a scope of its own: a resumed run does not run a recorded body again, and the keys of
+    what comes after must not depend on that.
+    """
+    is_async = inspect.iscoroutinefunction(fn)
+    context = ToolContext[Any](run, key=attempt.key, attempt=attempt.number, sync=not is_async)
+    front = (context,) if takes_ctx else ()
+    if is_async:
+        return await fn(*front, *given)
+    result = await run.blocking(fn, *front, *given)
+    return await result if inspect.isawaitable(result) else result
 
 
 # --- model calls aside from the conversation -------------------------------------------------------------------------
