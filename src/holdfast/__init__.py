@@ -18,13 +18,23 @@ from holdfast.agents.native import (
 from holdfast.agents.tools import ModelRetry, Tool, ToolContext, ToolReturn, tool
 from holdfast.agents.workflow import workflow
 from holdfast.app import Holdfast
+from holdfast.domain.effects import Done, EffectInfo, NotDone, Unknown
+from holdfast.domain.errors import CallRefused, ChildFailed, EventTimedOut, NotAnswered, StepFailed
+from holdfast.domain.policies import Confirm, Deny
 from holdfast.domain.runs import RunLimits
 from holdfast.settings import Settings
 
 __all__ = [
     "Agent",
     "All",
+    "CallRefused",
+    "ChildFailed",
+    "Confirm",
     "Context",
+    "Deny",
+    "Done",
+    "EffectInfo",
+    "EventTimedOut",
     "Holdfast",
     "LastTurns",
     "MCPTools",
@@ -32,10 +42,13 @@ __all__ = [
     "ModelCall",
     "ModelRetry",
     "NativeOutput",
+    "NotAnswered",
+    "NotDone",
     "Retry",
     "RunInfo",
     "RunLimits",
     "Settings",
+    "StepFailed",
     "Summarise",
     "TokenWindow",
     "Tool",
@@ -43,6 +56,7 @@ __all__ = [
     "ToolContext",
     "ToolReturn",
     "TurnInfo",
+    "Unknown",
     "__version__",
     "tool",
     "workflow",

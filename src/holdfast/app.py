@@ -14,15 +14,18 @@ from holdfast.agents.registry import Registry
 from holdfast.bus.base import Hub, Relay
 from holdfast.bus.poll import PollRelay
 from holdfast.domain.determinism import SYSTEM, Determinism
-from holdfast.domain.errors import DefinitionError
+from holdfast.domain.errors import DefinitionError, Unavailable
+from holdfast.domain.ids import PrincipalId
 from holdfast.runtime.supervisor import Supervisor
 from holdfast.service.house import House
-from holdfast.settings import Settings
+from holdfast.settings import Settings, expanded
 from holdfast.store import principals
 from holdfast.store.base import Database, Faults
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from holdfast.service.access import Auth
 
 GC_THRESHOLDS = (50_000, 20, 100)
 
@@ -37,7 +40,8 @@ def database_of(settings: Settings, determinism: Determinism = SYSTEM, faults: F
     if scheme in ("postgresql", "postgres") or scheme.startswith("postgresql+"):
         from holdfast.store.postgres import PostgresDatabase
 
-        return PostgresDatabase(settings.database, determinism=determinism, faults=faults, pool=settings.postgres_pool)
+        pool = settings.postgres_pool
+        return PostgresDatabase(settings.database, determinism=determinism, faults=faults, pool=pool)
     raise DefinitionError(
         f"The database URL starts with {scheme!r}; it has to be sqlite:///path or postgresql://user@host/name."
     )
@@ -80,13 +84,15 @@ class Holdfast:
     ) -> None:
         chosen = settings or Settings()  # pyright: ignore[reportCallIssue]
         if database is not None:
-            chosen = chosen.model_copy(update={"database": database})
+            chosen = chosen.model_copy(update={"database": expanded(database)})
         self.settings = chosen
         self.registry = Registry(agents)
         self._deps = deps
         self._determinism = determinism
         self._faults = faults
         self._app: FastAPI | None = None
+        self._auth: Auth | None = None
+        self._guest: PrincipalId | None = None
         self._house: House | None = None
         self._supervisor: Supervisor | None = None
 
@@ -94,18 +100,25 @@ class Holdfast:
     def app(self) -> FastAPI:
         """The FastAPI application, built on first use."""
         if self._app is None:
-            from holdfast.service.access import Auth
             from holdfast.web import api
 
             settings = self.settings
             self._app = api.build(
                 self.house,
-                auth=Auth(self.house, pepper=pepper_of(settings), required=settings.require_auth),
+                auth=self._authenticator(),
                 dev=settings.mode == "dev",
                 body_bytes_max=settings.body_bytes_max,
                 lifespan=self._lifespan,
             )
         return self._app
+
+    def _authenticator(self) -> Auth:
+        if self._auth is None:
+            from holdfast.service.access import Auth
+
+            pepper, required = pepper_of(self.settings), self.settings.require_auth
+            self._auth = Auth(self.house, pepper=pepper, required=required, guest=self._guest)
+        return self._auth
 
     def mount(self, app: FastAPI, path: str) -> None:
         """Serve under `path` of your application, whose lifespan then starts and stops the runtime too."""
@@ -154,26 +167,23 @@ class Holdfast:
         """
         from holdfast.store import migrate  # brings Alembic, which `import holdfast` can do without
 
+        house, supervisor = self.house, self.supervisor  # first: they say what is wrong with the database's URL
         if self.settings.mode == "dev":
             await migrate.upgrade(self.settings.database)
         else:
             await migrate.demand_current(self.settings.database)
-        house, supervisor = self.house, self.supervisor
         await house.database.open()
-        try:
+        async with contextlib.AsyncExitStack() as closing:  # what was opened is closed, the last first
+            closing.callback(self._renew, house)
+            closing.push_async_callback(house.database.close)
             await house.database.write(None, principals.seed)
             await house.hub.open()
+            closing.push_async_callback(house.hub.close)
+            closing.push_async_callback(supervisor.stop)  # also of a start that fails half-way
             await supervisor.start()
             if self.settings.freeze_gc:
                 _freeze_gc()
-            try:
-                yield self
-            finally:
-                await supervisor.stop()
-                await house.hub.close()
-        finally:
-            await house.database.close()
-            self._renew(house)
+            yield self
 
     def _renew(self, house: House) -> None:
         """Make ready for another start: the application keeps its house, which gets what can be opened once only."""
@@ -200,8 +210,23 @@ def pepper_of(settings: Settings, determinism: Determinism = SYSTEM) -> bytes | 
         return None
     path = Path(settings.database.removeprefix("sqlite:///")).expanduser().resolve()
     path = path.with_name(path.name + ".pepper")
-    if not path.exists():
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(determinism.random_bytes(32).hex().encode())
-    return path.read_bytes()
+    try:
+        if not path.exists():
+            _make_pepper(path, determinism)
+        return path.read_bytes()
+    except OSError as exc:
+        raise Unavailable(f"Cannot read or make the file that holds the secret of API keys: {exc}") from None
+
+
+def _make_pepper(path: Path, determinism: Determinism) -> None:
+    """Whole or not at all, and once: of two processes that start together, both go on with what the first one made."""
+    secret = determinism.random_bytes(32).hex()
+    draft = path.with_name(f"{path.name}.{determinism.new_id().hex()}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

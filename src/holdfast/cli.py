@@ -34,8 +34,8 @@ PORT: Final = 8484
 USAGE, FAILURE = 2, 1
 DEMO_DIRECTORY: Final = Path(".holdfast-demo")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 app = typer.Typer(
     name="holdfast",
@@ -122,9 +122,10 @@ def loaded(given: str, **options: Any) -> Holdfast:
     from holdfast.app import database_of
     from holdfast.target import TargetError, load
 
-    configured(**options)
+    settings = configured(**options)
     holdfast: Holdfast = load(given)
-    wanted = {name: value for name, value in options.items() if value is not None}
+    # As the settings have read them: a path with ~ is expanded there.
+    wanted = {name: getattr(settings, name) for name, value in options.items() if value is not None}
     holdfast.settings = holdfast.settings.model_copy(update=wanted)
     if "database" in wanted and database_of(holdfast.settings).url != holdfast.house.database.url:
         raise TargetError(
@@ -224,10 +225,10 @@ def dev(
         from holdfast import reloading
 
         settings = configured(database=database, mode="dev")
-        listener = serving.listen("127.0.0.1", port)
-        code = reloading.supervise(
-            target, listener, database=database, log_level=log_level, drain_ms=settings.drain_ms, out=out
-        )
+        with serving.listen("127.0.0.1", port) as listener:
+            code = reloading.supervise(
+                target, listener, database=database, log_level=log_level, drain_ms=settings.drain_ms, out=out
+            )
         raise SystemExit(code)
     if parent_fd is not None:
         _stop_with_parent(parent_fd)
@@ -292,8 +293,10 @@ def serve(
 async def _demand_fit(holdfast: Holdfast, host: str) -> None:
     """The schema first: without it the database cannot be asked for keys."""
     from holdfast import serving
+    from holdfast.app import database_of
     from holdfast.store import migrate
 
+    database_of(holdfast.settings)  # what cannot be read is said before it is opened
     await migrate.demand_current(holdfast.settings.database)
     await serving.demand_authentication(holdfast.settings, host)
 
@@ -392,9 +395,9 @@ async def _with_auth(settings: Settings, work: Any) -> Any:
     from holdfast.service.house import House
     from holdfast.store import migrate, principals
 
-    pepper = pepper_of(settings)
-    await migrate.demand_current(settings.database)
     database = database_of(settings)
+    await migrate.demand_current(settings.database)
+    pepper = pepper_of(settings)
     await database.open()
     try:
         await database.write(None, principals.seed)
@@ -411,19 +414,30 @@ def keys_create(
         int | None, typer.Option("--expires", min=1, max=3_650, metavar="DAYS", help="Else it never does.")
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="What it may do, such as runs:write; repeat it. Else all.")
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            help="What it may do, such as runs:write; repeat it. Else all, or with --role what deciding takes.",
+        ),
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option("--role", help="A role by which approvals name who decides, such as approver; repeat it."),
     ] = None,
     database: DatabaseOption = None,
 ) -> None:
     """Make an API key and print it, this once: only its hash is kept. From then on every request needs one."""
     from holdfast.domain import ids
-    from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL
+    from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL, ROLE_SCOPE
+    from holdfast.service.access import DECIDING
 
     settings = configured(database=database)
+    chosen = scope or (DECIDING if role else (ADMIN_SCOPE,))
+    scopes = [*chosen, *(f"{ROLE_SCOPE}{name}" for name in role or ())]
 
     async def work(auth: Auth, now_ms: int) -> None:
         expires_at = None if expires is None else now_ms + round(timedelta(days=expires).total_seconds() * 1000)
-        made = await auth.create_key(LOCAL_PRINCIPAL, name, scopes=scope or (ADMIN_SCOPE,), expires_at=expires_at)
+        made = await auth.create_key(LOCAL_PRINCIPAL, name, scopes=scopes, expires_at=expires_at)
         err.print(
             f"Key {ids.text(ids.KEY, made.key.id)} for {name}. It is shown this once; keep it safe.", markup=False
         )
@@ -548,7 +562,7 @@ def _invite(built: Demo, url: str) -> None:
     from holdfast.demo import tour
 
     out.print()
-    out.print(tour.invitation(url, built.directory.resolve()), markup=False)
+    out.print(tour.invitation(url, built), markup=False)
     out.print()
     announce(built.holdfast, url)
 
@@ -558,7 +572,7 @@ async def _tour_once(built: Demo, listener: socket.socket, url: str) -> None:
     from holdfast.demo import tour
 
     async with serving.served(built.holdfast, listener):
-        await tour.take(url, lambda text: out.print(text, markup=False))
+        await tour.take(url, built, lambda text: out.print(text, markup=False))
 
 
 @app.command()

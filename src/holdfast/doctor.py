@@ -37,9 +37,15 @@ if TYPE_CHECKING:
 SKEW_MS_MAX: Final = 2_000
 WARM_UP_S: Final = 30
 ENGINE_CONNECTIONS: Final = 4
-# Read elsewhere than in `settings.py`: by the model layer, by the test suite.
+# Read elsewhere than in `settings.py`: by the model layer, the benchmarks, the test suite.
 OTHER_VARIABLES: Final = frozenset(
-    {"HOLDFAST_STOCK_OPENAI_CLIENT", "HOLDFAST_TEST_POSTGRES", "HOLDFAST_REQUIRE_ALL", "HOLDFAST_FULL"}
+    {
+        "HOLDFAST_STOCK_OPENAI_CLIENT",
+        "HOLDFAST_BENCH_POSTGRES",
+        "HOLDFAST_TEST_POSTGRES",
+        "HOLDFAST_REQUIRE_ALL",
+        "HOLDFAST_FULL",
+    }
 )
 
 
@@ -174,9 +180,6 @@ async def opened(settings: Settings, stack: contextlib.AsyncExitStack) -> AsyncI
         database = database_of(settings)
     except HoldfastError as exc:
         yield problem("database", exc.message, "Correct HOLDFAST_DATABASE or --database.")
-        return
-    except Exception as exc:  # a URL that its parser cannot read
-        yield problem("database", f"the URL cannot be read: {exc}", "Correct HOLDFAST_DATABASE or --database.")
         return
     if database.dialect == "sqlite" and (missing := _missing(database)) is not None:
         yield missing

@@ -25,6 +25,7 @@ from watchfiles import PythonFilter, watch
 from holdfast import target
 from holdfast.domain import limits
 from holdfast.serving import GRACE_DEV_S, SIGNALS
+from holdfast.target import Target, TargetError
 
 LOOK_EVERY_MS: Final = 200
 REVIVALS_MAX: Final = 5
@@ -35,8 +36,7 @@ def supervise(
 ) -> int:
     """Serve and start again until a signal; the exit code."""
     wanted = target.parse(given)
-    root = Path.cwd() if wanted.path is None else wanted.path.expanduser().resolve().parent
-    watched = sorted({root, Path.cwd()})
+    watched = sorted({_folder_of(wanted), Path.cwd()})
     child = Child(given, listener, database, log_level, stop_s=(drain_ms + limits.UNWIND_MS) / 1000 + GRACE_DEV_S)
     stopped = threading.Event()
     told = 0
@@ -60,6 +60,7 @@ def supervise(
             rust_timeout=LOOK_EVERY_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
+            ignore_permission_denied=True,
         ):
             if changes:
                 out.print(f"Changed: {_named(changes)}. Starting again.", markup=False)
@@ -80,7 +81,16 @@ def supervise(
         for number, handler in before.items():
             signal.signal(number, handler)
         child.stop()
-        listener.close()
+
+
+def _folder_of(wanted: Target) -> Path:
+    """Where the target's file is, or a module is looked for; `TargetError` for a folder that cannot be watched."""
+    if wanted.path is None:
+        return Path.cwd()
+    path = wanted.path.expanduser().resolve()
+    if not path.parent.is_dir():
+        raise TargetError(f"There is no file {path}.")
+    return path.parent
 
 
 def _named(changes: Iterable[tuple[object, str]]) -> str:

@@ -34,11 +34,7 @@ GRACE_DEV_S: Final = 1
 BACKLOG: Final = 2_048
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
-STOPPING: Final = (
-    b'{"type":"about:blank","title":"Service Unavailable","status":503,"code":"draining",'
-    b'"detail":"The server is stopping. This may have been done all the same: repeat it with its Idempotency-Key."}'
-)
-STOPPING_HEADERS: Final = [(b"content-type", b"application/problem+json"), (b"retry-after", b"1")]
+STOPPING: Final = "The server is stopping. This may have been done all the same: repeat it with its Idempotency-Key."
 
 Scope = Any
 Message = Any
@@ -194,9 +190,12 @@ class Front:
                 raise
             # Ended by us: finish the response, so that the client sees an end and not a broken connection.
             with contextlib.suppress(asyncio.CancelledError):
-                if not started:
-                    await send({"type": "http.response.start", "status": 503, "headers": STOPPING_HEADERS})
-                await send({"type": "http.response.body", "body": b"" if started else STOPPING, "more_body": False})
+                if started:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                else:
+                    from holdfast.web import problems
+
+                    await problems.interrupted(scope, STOPPING)(scope, receive, send)
         finally:
             self._streams.discard(task)
 

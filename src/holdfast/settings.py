@@ -11,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from holdfast.domain import limits
 
 
+def expanded(url: str) -> str:
+    """`~` in a SQLite path is the user's home, for everybody who opens the URL."""
+    return url.replace("sqlite:///~", f"sqlite:///{Path.home()}", 1) if url.startswith("sqlite:///~/") else url
+
+
 class Settings(BaseSettings):
     """Configuration of one process. Arguments win over the environment."""
 
@@ -24,8 +29,7 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _expanded(cls, url: str) -> str:
-        """`~` in a SQLite path is the user's home, for everybody who opens the URL."""
-        return url.replace("sqlite:///~", f"sqlite:///{Path.home()}", 1) if url.startswith("sqlite:///~/") else url
+        return expanded(url)
 
     mode: Literal["dev", "serve"] = Field(
         "dev",

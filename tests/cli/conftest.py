@@ -21,7 +21,7 @@ from holdfast import Agent, Context, Holdfast, tool, workflow
 from holdfast.testing import Call, ScriptedModel
 
 
-@tool
+@tool(effect="keyed")
 def linger(seconds: float) -> str:
     """Take a while."""
     Path("lingering").touch()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from holdfast import __version__
-from holdfast.store import migrate
+from holdfast import __version__, app
+from holdfast.domain import ids
+from holdfast.domain.ids import KeyId
+from holdfast.settings import Settings
+from holdfast.store import migrate, principals
 from holdfast.store.migrate import SchemaState
+from holdfast.store.sqlite import SqliteDatabase
 from tests.cli.conftest import Command
-from tests.cli.processes import holdfast
+from tests.cli.processes import ROOT, holdfast
 
 PEPPER = {"HOLDFAST_PEPPER": "a pepper for tests only"}
 
@@ -26,6 +31,11 @@ def test_version_is_the_packages(project: Path) -> None:
 def test_an_unknown_command_is_a_mistake_of_usage(command: Command) -> None:
     assert command("fly").code == 2
     assert command("serve").code == 2
+
+
+def test_what_is_shown_is_shown_as_it_is(project: Path, command: Command) -> None:
+    (project / "odd.py").write_text("raise ValueError('[bold]:warning:[/]')\n")
+    assert "[bold]:warning:[/]" in command("doctor", "odd.py").err
 
 
 # -- migrate ----------------------------------------------------------------------------------------------------------
@@ -53,6 +63,8 @@ def test_migrate_takes_the_option_over_the_variable(project: Path, command: Comm
         ("mysql://somewhere/x", 2, "sqlite:///path"),
         ("sqlite:////no/such/folder/x.db", 1, "Cannot"),
         ("postgresql://nobody:hidden-word@127.0.0.1:1/x", 1, "Cannot"),
+        ("postgresql://nobody@127.0.0.1:hidden-word/x", 2, "cannot be read"),
+        ("postgresql://nobody:hidden-word@", 1, "Cannot"),
     ],
 )
 def test_a_database_that_cannot_be_had_is_said_in_a_line(command: Command, url: str, code: int, words: str) -> None:
@@ -61,6 +73,32 @@ def test_a_database_that_cannot_be_had_is_said_in_a_line(command: Command, url: 
     assert words in said.err
     assert "Traceback" not in said.err
     assert "hidden-word" not in said.err + said.out
+
+
+@pytest.mark.parametrize("arguments", [("serve", "agents.py"), ("worker", "agents.py"), ("keys", "list"), ("doctor",)])
+def test_a_database_url_that_cannot_be_read_is_said_by_every_command(
+    project: Path, command: Command, arguments: tuple[str, ...]
+) -> None:
+    (project / "agents.py").write_text("from holdfast import Holdfast\nhf = Holdfast()\n")
+    said = command(*arguments, HOLDFAST_DATABASE="postgresql://nobody@127.0.0.1:hidden-word/x")
+    assert said.code == (1 if arguments == ("doctor",) else 2)
+    assert "The database URL cannot be read" in said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    assert "hidden-word" not in said.out + said.err
+
+
+def test_a_database_below_the_home_folder_is_the_same_wherever_it_is_named(
+    project: Path, tmp_path: Path, command: Command
+) -> None:
+    url = "sqlite:///~/at-home.db"
+    named = "from holdfast import Holdfast\nhf = Holdfast(database={!r})\n"
+    (project / "named.py").write_text(named.format(url))
+    (project / "open.py").write_text("from holdfast import Holdfast\nhf = Holdfast()\n")
+    assert command("migrate", "--database", url, HOME=str(tmp_path)).code == 0
+    assert (tmp_path / "at-home.db").exists()
+    for arguments in (("named.py",), ("open.py", "--database", url)):
+        said = command("serve", *arguments, "--host", "0.0.0.0", "--port", "0")
+        assert (said.code, "no authentication is configured" in said.err) == (1, True), said.err
 
 
 def test_a_wrong_variable_is_named(command: Command) -> None:
@@ -100,11 +138,70 @@ def test_a_scope_that_does_not_exist_is_refused(command: Command, sqlite_url: st
     assert (said.code, "runs:fly" in said.err) == (2, True)
 
 
+def test_a_key_with_a_role_may_do_what_deciding_takes(command: Command, sqlite_url: str) -> None:
+    def scopes_of(*options: str) -> frozenset[str]:
+        token = command("keys", "create", "anna", *options, "--database", sqlite_url).out.strip()
+
+        async def work() -> frozenset[str]:
+            database = SqliteDatabase(sqlite_url.removeprefix("sqlite:///"))
+            await database.open()
+            try:
+                key_id = KeyId(ids.parse(ids.KEY, "key_" + token.removeprefix("hf_").partition(".")[0]))
+                found = await database.read(None, lambda tx: principals.by_key(tx, key_id))
+            finally:
+                await database.close()
+            assert found is not None
+            return found[1].scopes
+
+        return asyncio.run(work())
+
+    deciding = {"approvals:read", "approvals:write", "runs:read", "threads:read"}
+    assert scopes_of("--role", "approver", "--role", "boss") == {*deciding, "role:approver", "role:boss"}
+    assert scopes_of("--role", "approver", "--scope", "runs:read") == {"runs:read", "role:approver"}
+    assert scopes_of() == {"*"}
+
+
+@pytest.mark.parametrize("role", ["", "Approver", "a b", "-a", "r" * 65, "role:a"])
+def test_a_role_that_cannot_be_is_refused(command: Command, sqlite_url: str, role: str) -> None:
+    said = command("keys", "create", "x", "--role", role, "--database", sqlite_url)
+    assert (said.code, said.out, "Traceback" in said.err) == (2, "", False)
+
+
 def test_keys_need_a_migrated_database_and_on_postgresql_a_pepper(command: Command, postgres_url: str) -> None:
     assert "holdfast migrate" in command("keys", "list").err
     said = command("keys", "create", "x", "--database", postgres_url)
     assert (said.code, "HOLDFAST_PEPPER" in said.err) == (1, True)
     assert "Traceback" not in said.err
+
+
+def test_keys_in_a_folder_that_does_not_exist_are_refused_in_a_line(command: Command) -> None:
+    said = command("keys", "create", "x", "--database", "sqlite:////no/such/folder/x.db")
+    assert (said.code, "Traceback" in said.err) == (1, False)
+
+
+def test_a_command_that_finds_no_tables_makes_no_pepper(project: Path, command: Command) -> None:
+    assert command("keys", "create", "x").code == 1
+    assert not list(project.glob("*.pepper"))
+
+
+def test_processes_that_start_together_have_one_pepper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(database=f"sqlite:///{tmp_path / 'x.db'}")
+    others: list[bytes | None] = []
+    link = os.link
+
+    def late(draft: Path, path: Path) -> None:
+        if not others:
+            others.append(None)
+            assert not path.exists(), "it is there whole, or not at all"
+            others[0] = app.pepper_of(settings)
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", late)
+    mine = app.pepper_of(settings)
+    assert mine == others[0] is not None
+    assert len(mine) == 64
+    assert [path.name for path in tmp_path.iterdir()] == ["x.db.pepper"]
+    assert stat.S_IMODE((tmp_path / "x.db.pepper").stat().st_mode) == 0o600
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------
@@ -168,6 +265,14 @@ def test_doctor_warns_of_a_variable_that_nobody_reads(command: Command, sqlite_u
     assert said.code == 0
     assert "nobody reads HOLDFAST_WORKERSLOTS" in said.out
     assert "HOLDFAST_WORKER_SLOTS" in said.out
+
+
+def test_doctor_knows_every_variable_that_the_documents_name(command: Command, sqlite_url: str) -> None:
+    named = set(re.findall(r"HOLDFAST_[A-Z_]*[A-Z]", (ROOT / "docs" / "reference" / "settings.md").read_text()))
+    given = {name: "1" for name in named if name.removeprefix("HOLDFAST_").lower() not in Settings.model_fields}
+    assert len(given) > 3
+    said = command("doctor", "--database", sqlite_url, **given)
+    assert (said.code, "nobody reads" in said.out) == (0, False), said.out
 
 
 def test_doctor_warns_of_a_pepper_that_others_may_read_and_misses_one_that_is_gone(

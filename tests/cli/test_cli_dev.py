@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cli.conftest import Command
 from tests.cli.processes import WAIT_S, Process
 
 
@@ -76,3 +77,10 @@ def test_the_child_ends_when_its_parent_is_killed(project: Path) -> None:
         assert "Stopping" in process.output
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/healthz")
+
+
+def test_a_target_in_a_folder_that_does_not_exist_is_said_in_a_line(command: Command) -> None:
+    said = command("dev", "nowhere/agents.py", "--port", "0")
+    assert said.code == 2
+    assert "There is no file" in said.err
+    assert "Traceback" not in said.err

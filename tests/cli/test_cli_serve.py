@@ -133,7 +133,10 @@ def test_a_request_that_outlasts_the_stop_is_told_so(project: Path, sqlite_url: 
         process.send(signal.SIGTERM)
         answer = waiting.getresponse()
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert json.loads(answer.read())["code"] == "draining"
+        told = json.loads(answer.read())
+        assert set(told) == {"type", "title", "status", "detail", "code", "request_id"}
+        assert (told["code"], told["status"], told["title"]) == ("draining", 503, "Unavailable")
+        assert told["request_id"] == answer.headers["x-request-id"] != ""
         waiting.close()
         assert "Traceback" not in process.output
 

@@ -27,7 +27,7 @@ from holdfast.service.house import House
 from holdfast.store import principals
 from holdfast.web import api
 from tests import databases
-from tests.web import agents
+from tests.web import agents, holds
 
 PEPPER = b"a pepper for tests"
 ADMIN = Principal(DEFAULT_TENANT, LOCAL_ADMIN, PrincipalKind.USER, "admin", frozenset({ADMIN_SCOPE}))
@@ -50,6 +50,7 @@ class Server:
     auth: Auth
     app: FastAPI
     desk: agents.Desk
+    till: holds.Till
     supervisor: Supervisor | None
 
     async def start(self, agent: str, input: Any = None, *, wait: int = 0, **more: Any) -> dict[str, Any]:
@@ -59,8 +60,35 @@ class Server:
         assert response.status_code == 201, response.text
         return response.json()
 
-    async def settled(self, run_id: str) -> dict[str, Any]:
-        response = await self.http.get(f"/v1/runs/{run_id}", params={"wait": 30})
+    async def asked(self, agent: str, input: Any = None, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A run that waits, and the question that it waits for (or one of those)."""
+        run = await self.start(agent, input, wait=30, **more)
+        assert run["status"] == "waiting", run
+        return run, (await self.pending(run["id"]))[0]
+
+    async def start_as(self, headers: dict[str, str], agent: str, input: Any = None) -> dict[str, Any]:
+        """The same by somebody else, until it ended or waits."""
+        body = {"agent": agent, "input": input}
+        response = await self.http.post("/v1/runs", params={"wait": 30}, json=body, headers=headers)
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    async def pending(self, run_id: str, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """The open questions of a run and those below it, oldest first."""
+        query = {"run_id": run_id, "status": "pending"}
+        response = await self.http.get("/v1/approvals", params=query, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()["data"]
+
+    async def resolve(self, asked: dict[str, Any], decision: str, **more: Any) -> httpx.Response:
+        """Answer a question; `headers` for somebody else."""
+        headers = more.pop("headers", None)
+        return await self.http.post(
+            f"/v1/approvals/{asked['id']}/resolve", json={"decision": decision, **more}, headers=headers
+        )
+
+    async def settled(self, run_id: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        response = await self.http.get(f"/v1/runs/{run_id}", params={"wait": 30}, headers=headers)
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -121,10 +149,10 @@ async def serving(
     body_bytes_max: int = limits.BODY_BYTES_MAX,
     execute: bool = True,
 ) -> AsyncIterator[Server]:
-    desk = agents.Desk()
+    desk, till = agents.Desk(), holds.Till()
     async with databases.opened(url) as database:
         await database.write(None, principals.seed)
-        registered: list[Agent] = list(Registry(agents.made(desk)))
+        registered: list[Agent] = list(Registry([*agents.made(desk), *holds.made(till)]))
         house = House(
             database=database, hub=Hub(relay_of(database, SYSTEM)), agents={agent.id: agent for agent in registered}
         )
@@ -136,7 +164,7 @@ async def serving(
         app = api.build(house, auth=auth, body_bytes_max=body_bytes_max)
         try:
             async with listening(app) as at, httpx.AsyncClient(base_url=at, timeout=40) as http:
-                yield Server(at, http, house, auth, app, desk, supervisor)
+                yield Server(at, http, house, auth, app, desk, till, supervisor)
         finally:
             desk.open_all()
             if supervisor is not None:

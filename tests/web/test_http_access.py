@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from holdfast import Context, Holdfast, workflow
 from holdfast.domain.access import Scope
 from holdfast.domain.determinism import SYSTEM
 from holdfast.domain.errors import Invalid, NotFound, Refused
@@ -22,6 +26,8 @@ def concrete(path: str) -> str:
     return (
         path.replace("{run_id}", "run_00000000000000000000000000")
         .replace("{thread_id}", "thr_00000000000000000000000000")
+        .replace("{approval_id}", "apr_00000000000000000000000000")
+        .replace("{effect_id}", "eff_00000000000000000000000000")
         .replace("{agent_id}", "echo")
         .replace("{name}", "lookup")
         .replace("{seq}", "1")
@@ -70,6 +76,9 @@ async def test_a_key_opens_only_the_routes_of_its_scopes(server: Server) -> None
             if response.status_code == 422:  # the body is missing: with one, the scope is what fails
                 body: dict[str, Any] = {"agent": "echo"} if path == "/v1/runs" else {}
                 body = {"enabled": True} if path.endswith("/enabled") else body
+                body = {"name": "paid"} if path == "/v1/events" else body
+                body = {"decision": "approve"} if "/approvals/" in path else body
+                body = {"outcome": "committed"} if "/effects/" in path else body
                 again = await server.http.request(method, path, headers=headers, json=body)
                 assert again.json()["code"] == "forbidden", (method, path)
 
@@ -85,6 +94,46 @@ async def test_each_scope_opens_its_routes(server: Server) -> None:
                 assert response.status_code in (200, 404), (scopes, path, response.text)
                 opened += 1
     assert opened > 12
+
+
+@pytest.mark.parametrize(("query", "accept"), [("?wait=1", "application/json"), ("", "text/event-stream")])
+async def test_a_key_that_may_not_see_runs_starts_none_whose_end_it_wants_to_see(
+    server: Server, query: str, accept: str
+) -> None:
+    made = await server.auth.create_key(ADMIN, "blind", scopes=["runs:write"])
+    headers = {"Authorization": f"Bearer {made.token}", "Accept": accept}
+    refused = await server.http.post(f"/v1/runs{query}", json={"agent": "echo"}, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    admin = await server.auth.create_key(ADMIN, "admin")
+    seen = await server.http.get("/v1/runs", headers={"Authorization": f"Bearer {admin.token}"})
+    assert seen.json()["data"] == []
+
+
+async def test_a_key_that_may_only_write_is_answered_with_what_it_wrote(either: Server) -> None:
+    made = await either.auth.create_key(ADMIN, "writer", scopes=["runs:write", "threads:write"])
+    writer = {"Authorization": f"Bearer {made.token}"}
+
+    async def said(method: str, path: str, body: dict[str, Any], key: str | None = None) -> tuple[int, dict[str, Any]]:
+        headers = writer if key is None else {**writer, "Idempotency-Key": key}
+        response = await either.http.request(method, path, json=body, headers=headers)
+        return response.status_code, response.json()
+
+    for status in (201, 201):
+        code, thread = await said("POST", "/v1/threads", {"title": "Lamps"}, "make")
+        assert (code, thread["title"]) == (status, "Lamps")
+    code, thread = await said("PATCH", f"/v1/threads/{thread['id']}", {"title": "Chairs"})
+    assert (code, thread["title"]) == (200, "Chairs")
+    for _ in range(2):
+        code, run = await said("POST", "/v1/runs", {"agent": "sleepy"}, "start")
+        assert (code, run["agent"]) == (201, "sleepy")
+    code, run = await said("POST", f"/v1/runs/{run['id']}/cancel", {})
+    assert (code, run["id"]) == (202, run["id"])
+    admin = {"Authorization": f"Bearer {(await either.auth.create_key(ADMIN, 'admin')).token}"}
+    failed = await either.http.post("/v1/runs?wait=30", json={"agent": "broken"}, headers=admin)
+    code, run = await said("POST", f"/v1/runs/{failed.json()['id']}/retry", {})
+    assert (code, run["id"]) == (202, failed.json()["id"])
+    for path in (f"/v1/runs/{run['id']}", f"/v1/threads/{thread['id']}"):
+        assert (await either.http.get(path, headers=writer)).json()["code"] == "forbidden"
 
 
 # -- keys -----------------------------------------------------------------------------------------------------------
@@ -232,29 +281,35 @@ def test_a_plain_local_request_is_served_without_configured_authentication(shown
     assert strangeness(Visit(**{**LOCAL, **shown})) is None
 
 
+ELSEWHERE, HOST, ORIGIN = "does not come from this machine", "does not name this machine", "has an Origin"
+
+
 @pytest.mark.parametrize(
-    "shown",
+    ("shown", "said"),
     [
-        {"peer": "192.168.0.7"},
-        {"peer": None},
-        {"peer": "testclient"},
-        {"host": "example.com"},
-        {"host": "127.0.0.1.example.com"},
-        {"host": "localhost.example.com:8000"},
-        {"host": None},
-        {"host": ""},
-        {"host": "[::2]:80"},
-        {"forwarded": True},
-        {"origin": "http://localhost:8000"},
-        {"origin": "https://127.0.0.1:8000"},
-        {"origin": "http://127.0.0.1:8001"},
-        {"origin": "null"},
-        {"origin": "http://evil.example"},
-        {"json_body": False},
+        ({"peer": "192.168.0.7"}, ELSEWHERE),
+        ({"peer": None}, ELSEWHERE),
+        ({"peer": "testclient"}, ELSEWHERE),
+        ({"host": "example.com"}, HOST),
+        ({"host": "127.0.0.1.example.com"}, HOST),
+        ({"host": "localhost.example.com:8000"}, HOST),
+        ({"host": None}, HOST),
+        ({"host": ""}, HOST),
+        ({"host": "[::2]:80"}, HOST),
+        ({"forwarded": True}, "was forwarded by a proxy"),
+        ({"origin": "http://localhost:8000"}, ORIGIN),
+        ({"origin": "https://127.0.0.1:8000"}, ORIGIN),
+        ({"origin": "http://127.0.0.1:8001"}, ORIGIN),
+        ({"origin": "null"}, ORIGIN),
+        ({"origin": "http://evil.example"}, ORIGIN),
+        ({"json_body": False}, "has a body whose Content-Type"),
     ],
 )
-def test_anything_else_is_not(shown: dict[str, Any]) -> None:
-    assert strangeness(Visit(**{**LOCAL, **shown})) is not None
+async def test_anything_else_is_refused_in_a_sentence_about_the_request(
+    server: Server, shown: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(access.Unauthenticated, match=f"only plain local requests are served; this one {said}"):
+        await server.auth.admit(Visit(**{**LOCAL, **shown}))
 
 
 @pytest.mark.parametrize(
@@ -297,8 +352,6 @@ async def test_settings_can_demand_a_key_before_one_exists(sqlite_url: str) -> N
 
 
 async def test_the_api_works_under_a_prefix_of_another_application(server: Server) -> None:
-    from fastapi import FastAPI
-
     outer = FastAPI()
     outer.mount("/agents", server.app)
     async with listening(outer) as url, httpx.AsyncClient(base_url=url, timeout=40) as http:
@@ -312,14 +365,35 @@ async def test_the_api_works_under_a_prefix_of_another_application(server: Serve
         assert document["servers"] == [{"url": "/agents"}]
 
 
+def test_an_application_that_holdfast_is_mounted_in_may_be_started_again(tmp_path: Path) -> None:
+    @workflow("double")
+    async def double(ctx: Context, number: int) -> int:
+        return 2 * number
+
+    outer = FastAPI()
+    Holdfast(agents=[double], database=f"sqlite:///{tmp_path / 'x.db'}").mount(outer, "/agents")
+    for number in (1, 2):
+        with TestClient(outer, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
+            run = client.post("/agents/v1/runs?wait=30", json={"agent": "double", "input": number})
+            assert run.json()["output"] == 2 * number
+
+
 # -- tenants --------------------------------------------------------------------------------------------------------
 
 
 async def test_another_tenants_resources_are_unknown_ones(either: Server) -> None:
     run = await either.start("chat", "A lamp.", external_id="mine", tags=["t"], wait=30)
+    _, asked = await either.asked("couriers", {"order": "7", "amount": 5})
     other = await outsider(either)
-    ours = {"{run_id}": run["id"], "{thread_id}": run["thread_id"], "{seq}": "1", "{agent_id}": "echo"}
-    nobodys = {"{run_id}": f"run_{'0' * 26}", "{thread_id}": f"thr_{'0' * 26}", "{seq}": "1", "{agent_id}": "echo"}
+    ours = {
+        "{run_id}": run["id"],
+        "{thread_id}": run["thread_id"],
+        "{seq}": "1",
+        "{approval_id}": asked["id"],
+        "{effect_id}": asked["effect_id"],
+    }
+    nobodys = {name: "1" if name == "{seq}" else f"{id[:3]}_{'0' * 26}" for name, id in ours.items()}
+    bodies = {"/v1/approvals/": {"decision": "approve"}, "/v1/effects/": {"outcome": "committed"}}
     checked = 0
     for route in api.routes_of(either.app):
         if "_id}" not in route.path or "agent_id" in route.path:
@@ -330,8 +404,9 @@ async def test_another_tenants_resources_are_unknown_ones(either: Server) -> Non
                 path = route.path
                 for name, value in names.items():
                     path = path.replace(name, value)
-                body = {} if method in ("POST", "PATCH") else None
-                response = await either.http.request(method, path, headers=other.headers, json=body)
+                body = next((body for start, body in bodies.items() if path.startswith(start)), {})
+                sent = body if method in ("POST", "PATCH") else None
+                response = await either.http.request(method, path, headers=other.headers, json=sent)
                 answer = response.json()
                 answer.pop("request_id")
                 answers.append((response.status_code, answer))

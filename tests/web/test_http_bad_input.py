@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import httpx
 import pytest
 
+from holdfast.web import paging
 from tests.web.serving import Server, serving
 
 NOBODY = f"run_{'0' * 26}"
@@ -116,6 +118,9 @@ SECRET = "do-not-echo-this"
         {"agent": "echo", "start_after": "1700000000"},
         {"agent": "echo", "start_after": "2026-01-01"},
         {"agent": "echo", "start_after": "2026-01-01T00:00:00"},
+        {"agent": "echo", "start_after": "9999-12-31T23:59:59-14:00"},
+        {"agent": "echo", "start_after": "0001-01-01T00:00:00+14:00"},
+        {"agent": "echo", "limits": {"deadline": "9999-12-31T23:59:59-14:00"}},
         {"agent": "echo", "thread": {"create": True}},
         {"agent": "echo", "thread": {"external_id": "x", "create": "yes"}},
         {"agent": "echo", "thread": SECRET},
@@ -206,6 +211,20 @@ async def test_text_that_cannot_be_stored_is_422(server: Server, shape: str, esc
     problem(response, 422, "not_encodable")
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1E+999", "1e0400", "1" * 310 + ".0"])
+@pytest.mark.parametrize("shape", ['"input": %s', '"input": {"deep": [%s]}', '"metadata": {"k": %s}'])
+async def test_a_number_that_would_become_infinite_is_422(server: Server, shape: str, number: str) -> None:
+    content = ('{"agent": "echo", ' + shape % number + "}").encode()
+    response = await server.http.post("/v1/runs", content=content, headers={"Content-Type": "application/json"})
+    problem(response, 422, "not_encodable")
+
+
+async def test_numbers_that_are_large_or_only_look_it_are_numbers_like_any_other(server: Server) -> None:
+    content = b'{"agent": "echo", "input": [1e308, 1e-400, "1e400", ' + b"7" * 310 + b"]}"
+    response = await server.http.post("/v1/runs?wait=30", content=content, headers={"Content-Type": "application/json"})
+    assert response.json()["output"] == [1e308, 0.0, "1e400", int("7" * 310)]
+
+
 async def test_a_backslash_and_surrogate_pairs_are_text_like_any_other(server: Server) -> None:
     content = rb'{"agent": "echo", "input": "\\u0000 \ud83d\ude00"}'
     response = await server.http.post("/v1/runs?wait=30", content=content, headers={"Content-Type": "application/json"})
@@ -264,6 +283,27 @@ async def test_a_cursor_of_another_list_or_of_nothing_is_refused(server: Server)
         problem(await server.http.get("/v1/runs", params={"cursor": nonsense}), 400, "bad_cursor")
 
 
+def moved(cursor: str, position: bytes) -> str:
+    """The cursor with another position: its tag is no signature."""
+    tag = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[: paging.TAG_BYTES]
+    return base64.urlsafe_b64encode(tag + position).rstrip(b"=").decode()
+
+
+async def test_a_position_that_no_list_can_have_is_refused(either: Server) -> None:
+    await either.start("chat", "A lamp.", wait=30)
+    run = await either.start("chat", "A lamp.", wait=30)
+    numbered = ["/v1/runs/{run}/steps", "/v1/threads/{thread}/messages"]
+    for path, position in [
+        *((path, b"\xff" * 8) for path in numbered),
+        ("/v1/agents", b"a\x00b"),
+        ("/v1/agents", b"\xff"),
+    ]:
+        path = path.format(run=run["id"], thread=run["thread_id"])
+        cursor = (await either.http.get(f"{path}?limit=1")).json()["next_cursor"]
+        assert (await either.http.get(path, params={"cursor": cursor})).status_code == 200
+        problem(await either.http.get(path, params={"cursor": moved(cursor, position)}), 400, "bad_cursor")
+
+
 async def test_a_limit_does_not_bind_a_cursor_and_filters_do(server: Server) -> None:
     for n in range(3):
         await server.start("echo", n, tags=["t"], wait=30)
@@ -311,6 +351,31 @@ async def test_a_body_over_the_cap_is_413_with_and_without_a_length(sqlite_url: 
 
         assert (await server.http.post("/v1/runs", content=small(), headers=headers)).status_code == 201
         assert len((await server.http.get("/v1/runs")).json()["data"]) == 1
+
+
+async def test_a_body_over_the_cap_is_413_where_no_header_announces_one(sqlite_url: str) -> None:
+    """HTTP/2 has bodies without a length and without a transfer encoding."""
+    async with serving(sqlite_url, body_bytes_max=2_000) as server:
+        host = server.url.removeprefix("http://")
+        scope = {
+            "type": "http",
+            "http_version": "2",
+            "method": "POST",
+            "path": "/v1/runs",
+            "query_string": b"",
+            "client": ("127.0.0.1", 1),
+            "headers": [(b"host", host.encode()), (b"content-type", b"application/json")],
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b'{"agent": "' + b"x" * 3_000 + b'"}', "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await server.app(scope, receive, send)
+        assert sent[0]["status"] == 413
 
 
 async def test_a_length_that_lies_does_not_pass_the_cap(sqlite_url: str) -> None:

@@ -29,6 +29,14 @@ async def test_agents_say_what_they_take_give_and_can_do(either: Server) -> None
     tools = {tool["name"]: tool for tool in chat["tools"]}
     assert {name: tool["effect"] for name, tool in tools.items()} == {"lookup": "read", "reserve": "unsafe"}
     assert tools["lookup"]["description"] == "Look an item up."
+    assert (tools["lookup"]["policy"], tools["lookup"]["external"]) == ([], False)
+    (refund,) = (await either.http.get("/v1/agents/cashier")).json()["tools"]
+    assert [(rule["decision"], rule["when"], rule["reason"]) for rule in refund["policy"]] == [
+        ("confirm", {"amount": {"min": 100}}, None),
+        ("deny", {"amount": {"min": 10_000}}, "that is too much"),
+    ]
+    (pick,) = (await either.http.get("/v1/agents/picker")).json()["tools"]
+    assert (pick["effect"], pick["external"]) == ("read", True)
     order = (await either.http.get("/v1/agents/order")).json()
     assert order["kind"] == "workflow"
     assert set(order["input_schema"]["properties"]) == set(order["output_schema"]["properties"]) == {"item", "count"}
@@ -123,7 +131,7 @@ async def test_info_says_what_this_server_is(either: Server) -> None:
     assert found["database"] == either.house.database.dialect
     assert found["agents"] == len(either.house.agents)
     assert found["version"]
-    assert "runs" in found["features"]
+    assert {"runs", "approvals", "effects", "awaited_events"} <= set(found["features"])
 
 
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[a-z]+"\})? [0-9.]+')

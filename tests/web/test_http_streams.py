@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from holdfast.bus.base import Delta
 from holdfast.domain import ids, limits
 from holdfast.domain.ids import RunId, ThreadId
 from holdfast.web import sse
+from holdfast.web.sse import EventStream
 from tests.web.serving import Server, parsed, serving, until
 
 
@@ -234,6 +237,65 @@ async def test_deltas_of_a_completed_message_are_dropped(server: Server) -> None
         await until(events, "custom")
         server.house.hub.delta(thread_id, fresh)
         assert (await until(events, "message.delta"))[-1].data["data"]["text"] == "fresh"
+
+
+HEAD_AND_BODY = ["http.response.start", *["http.response.body"] * 4]
+
+
+class Told:
+    """A source of numbers, then of a failure; it knows whether it was closed."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure, self.closed = failure, False
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        for n in range(3):
+            yield n
+        if self.failure is not None:
+            raise self.failure
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def streamed(source: Told, *, sent_max: int) -> list[str]:
+    """Stream to a client whom the server reports gone as ASGI 2.4 has it: `send` fails. What was done about it."""
+    done: list[str] = []
+
+    async def send(message: Message) -> None:
+        if len(done) >= sent_max:
+            raise BrokenPipeError("the client is gone")
+        done.append(message["type"])
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def allowed() -> bool:
+        return True
+
+    async def gone() -> None:
+        done.append("gone")
+
+    stream = EventStream(source, lambda n: sse.encoded("n", b"%d" % n), allowed=allowed, on_gone=gone)
+    async with asyncio.timeout(20):
+        await stream({"type": "http"}, receive, send)
+    return done
+
+
+@pytest.mark.parametrize("sent_max", [0, 1, 3])
+async def test_a_client_that_a_send_finds_gone_has_gone(sent_max: int) -> None:
+    source = Told()
+    assert await streamed(source, sent_max=sent_max) == [*HEAD_AND_BODY[:sent_max], "gone"]
+    assert source.closed
+
+
+async def test_an_os_error_of_the_source_is_no_disconnect() -> None:
+    source = Told(OSError("the disk is gone"))
+    with pytest.raises(OSError, match="the disk is gone"):
+        await streamed(source, sent_max=99)
+    assert source.closed
 
 
 # -- threads --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import text
+
 from tests.web.serving import Server
 
 
@@ -29,6 +31,21 @@ async def test_a_thread_is_made_found_changed_and_deleted(either: Server) -> Non
     gone = await either.http.get(path)
     assert (gone.status_code, gone.json()["code"]) == (404, "thread_not_found")
     assert (await either.http.delete(path)).status_code == 404
+
+
+async def test_a_change_that_changes_nothing_leaves_updated_at(either: Server) -> None:
+    made = await either.http.post("/v1/threads", json={"title": "Lamps", "metadata": {"a": 1}})
+    path = made.headers["location"]
+    await either.house.database.write(
+        None, lambda tx: tx.execute(text("UPDATE threads SET updated_at = created_at - 1"))
+    )
+    before = (await either.http.get(path)).json()
+    for body in ({}, {"title": None}, {"title": None, "metadata": None}, {"title": "Lamps"}, {"metadata": {"a": 1}}):
+        same = await either.http.patch(path, json=body)
+        assert (same.status_code, same.json()) == (200, before), body
+    changed = (await either.http.patch(path, json={"title": "Chairs", "metadata": None})).json()
+    assert (changed["title"], changed["metadata"]) == ("Chairs", {"a": 1}), "null leaves what was there"
+    assert changed["updated_at"] >= made.json()["updated_at"] > before["updated_at"]
 
 
 async def test_a_thread_needs_no_body(server: Server) -> None:

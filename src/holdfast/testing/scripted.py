@@ -36,6 +36,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
     ToolCallPart,
     ToolCallPartDelta,
+    ToolReturnPart,
     UserPromptPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
@@ -348,9 +349,14 @@ def last_user_text(messages: Sequence[ModelMessage]) -> str:
     for message in reversed(messages):
         if isinstance(message, ModelRequest):
             for part in reversed(message.parts):
-                if isinstance(part, UserPromptPart):
+                if isinstance(part, UserPromptPart) and _from_user(message, part):
                     return _user_text(part)
     return ""
+
+
+def _from_user(message: ModelRequest, part: UserPromptPart) -> bool:
+    """Whether a user said it. What comes besides a tool's result stands in a user's part, too: as a list, with it."""
+    return isinstance(part.content, str) or not any(isinstance(p, ToolReturnPart) for p in message.parts)
 
 
 def _user_text(part: UserPromptPart) -> str:
@@ -366,7 +372,7 @@ def _position(messages: Sequence[ModelMessage], per: Literal["turn", "thread"]) 
     for message in reversed(messages):
         if isinstance(message, ModelResponse):
             answers += 1
-        elif per == "turn" and any(isinstance(part, UserPromptPart) for part in message.parts):
+        elif per == "turn" and any(isinstance(p, UserPromptPart) and _from_user(message, p) for p in message.parts):
             break
     return answers
 
@@ -451,6 +457,6 @@ def _chars(part: Any) -> int:
     if isinstance(part, UserPromptPart):
         return len(_user_text(part))
     if isinstance(part, ToolCallPart):
-        return len(part.tool_name) + len(part.args_as_json_str())
+        return len(part.tool_name) + len(part.args if isinstance(part.args, str) else part.args_as_json_str())
     content = getattr(part, "content", "")
     return len(content) if isinstance(content, str) else len(to_json(content, serialize_unknown=True))

@@ -17,18 +17,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from holdfast.domain import limits
 from holdfast.domain.access import ADMIN_SCOPE, ApiKey, Principal, PrincipalKind
 from holdfast.domain.agents import AgentKind
+from holdfast.domain.approvals import Approval, ApprovalStatus, ApprovalType, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.effects import Effect, EffectClass, EffectStatus
 from holdfast.domain.encoding import decode, encode
+from holdfast.domain.errors import Unavailable
 from holdfast.domain.ids import (
     DEFAULT_TENANT,
     LOCAL_ADMIN,
+    ApprovalId,
+    EffectId,
+    EventId,
     KeyId,
     MessageId,
     PrincipalId,
@@ -42,8 +49,11 @@ from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunStatus, Usage
 from holdfast.domain.threads import Role, ThreadStatus
 from holdfast.store import (
     agents,
+    approvals,
+    awaited,
     blobs,
     claims,
+    effects,
     entries,
     heads,
     idempotency,
@@ -54,10 +64,13 @@ from holdfast.store import (
     schema,
     threads,
 )
+from holdfast.store.approvals import ApprovalFilter, Ask
+from holdfast.store.awaited import Await, Awaited, EventWait, Stop
 from holdfast.store.base import Database, Rejected, Tx, TxBody
 from holdfast.store.claims import Claimed, Requeued
+from holdfast.store.effects import EffectFilter, Plan, Replan, Settle, Start
 from holdfast.store.heads import Head
-from holdfast.store.journal import Append, Appended, Finish, Park, Release
+from holdfast.store.journal import Append, Appended, Finish, Op, Park, Release
 from holdfast.store.runs import Candidate, End, RunFilter
 from holdfast.store.threads import ThreadFilter
 
@@ -113,6 +126,15 @@ def opening(key: str, *, attempt: int = 1, type: EntryType = EntryType.STEP_OPEN
 def said(type: EntryType, payload: bytes = b"null") -> NewEntry:
     """An entry about the run's life."""
     return NewEntry(type=type, at=MIDNIGHT_MS, payload=payload)
+
+
+def hash_of(arguments: bytes) -> bytes:
+    return sha256(arguments).digest()
+
+
+def start_of(key: str, *, arguments: bytes = b"{}", leave: ApprovalId | None = None, again: bool = False) -> Start:
+    """The call is about to be made."""
+    return Start(key=key, timeout_ms=60_000, arguments_hash=hash_of(arguments), leave=leave, again=again)
 
 
 class Store:
@@ -215,12 +237,31 @@ class Store:
         return await self.write(lambda tx: journal.append(tx, batch, LEASE_MS), None)
 
     async def append(
-        self, claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage | None = None
+        self,
+        claimed: Claimed,
+        *new: NewEntry,
+        change: Any = None,
+        usage: Usage | None = None,
+        ops: Sequence[Op] = (),
     ) -> Appended:
-        return (await self.append_all([append_of(claimed, *new, change=change, usage=usage)]))[0]
+        return (await self.append_all([append_of(claimed, *new, change=change, usage=usage, ops=ops)]))[0]
 
-    async def park(self, claimed: Claimed, *, wake_at: int | None = None, children: Iterable[RunId] = ()) -> Appended:
-        change = Park(waiting_on=b'[{"type":"timer"}]', wake_at=wake_at, children=tuple(children))
+    async def park(
+        self,
+        claimed: Claimed,
+        *,
+        wake_at: int | None = None,
+        children: Iterable[RunId] = (),
+        asked: Iterable[Ask] = (),
+        events: Iterable[EventWait] = (),
+    ) -> Appended:
+        change = Park(
+            waiting_on=b'[{"type":"timer"}]',
+            wake_at=wake_at,
+            children=tuple(children),
+            approvals=tuple(ask.id for ask in asked),
+            events=tuple(events),
+        )
         return await self.append(claimed, said(EntryType.RUN_WAITING), change=change)
 
     async def finish(
@@ -236,6 +277,73 @@ class Store:
         }
         change = Finish(end=end, parent=claimed.run.parent_id)
         return await self.append(claimed, said(types[end.status]), change=change, usage=NO_USAGE)
+
+    # -- the ledger, the inbox
+
+    def planned(self, key: str, *, business_key: str | None = None, arguments: bytes = b"{}", **given: Any) -> Plan:
+        """A call that a step has chosen."""
+        values: dict[str, Any] = {"tool": "pay", "agent": "a", "effect_class": EffectClass.KEYED, "version": "1"}
+        return Plan(
+            key=key,
+            id=EffectId(self.new_id()),
+            arguments=arguments,
+            arguments_hash=hash_of(arguments),
+            idempotency_key=f"key of {key}",
+            business_key=business_key,
+            **(values | given),
+        )
+
+    async def plan(self, claimed: Claimed, key: str, **given: Any) -> Effect:
+        await self.append(claimed, step(f"choose {key}"), ops=[self.planned(key, **given)])
+        return await self.effect(claimed, key)
+
+    async def begin(self, claimed: Claimed, key: str, **given: Any) -> Effect:
+        """Plan an effect and start it."""
+        await self.plan(claimed, key, **given)
+        assert (await self.append(claimed, opening(key), ops=[start_of(key)])).declined is None
+        return await self.effect(claimed, key)
+
+    async def settle(self, claimed: Claimed, key: str, after: EffectStatus, **given: Any) -> Effect:
+        op = Settle(key=key, before=(EffectStatus.STARTED,), after=after, **given)
+        await self.append(claimed, step(key), ops=[op])
+        return await self.effect(claimed, key)
+
+    async def effect(self, claimed: Claimed, key: str) -> Effect:
+        found = await self.read(lambda tx: effects.get(tx, claimed.run.tenant_id, claimed.run.id, key))
+        assert found is not None
+        return found
+
+    def question(self, claimed: Claimed, key: str, **given: Any) -> Ask:
+        """Leave that is asked for a call."""
+        run = claimed.run
+        values: dict[str, Any] = {
+            "type": ApprovalType.TOOL, "root_id": run.root_id, "thread_id": run.thread_id, "agent": "a", "group": key,
+            "attempt": 1, "message": "may I?", "requested_by": LOCAL_ADMIN, "chain": frozenset({LOCAL_ADMIN}),
+            "demand": Demand(), "tool": "pay", "arguments": b"{}", "arguments_hash": hash_of(b"{}"),
+        }  # fmt: skip
+        return Ask(id=ApprovalId(self.new_id()), key=key, **(values | given))
+
+    async def ask(self, claimed: Claimed, key: str, **given: Any) -> Ask:
+        ask = self.question(claimed, key, **given)
+        await self.append(claimed, opening(key, type=EntryType.APPROVAL_REQUESTED), ops=[ask])
+        return ask
+
+    async def approval(self, ask: Ask) -> Approval:
+        found = await self.read(lambda tx: approvals.get(tx, TENANT, ask.id))
+        assert found is not None
+        return found
+
+    async def answer(
+        self, ask: Ask, status: ApprovalStatus = ApprovalStatus.APPROVED, *, usable_ms: int = limits.LEAVE_USABLE_MS
+    ) -> Approval:
+        """Close a question, as the resolve verb does in the end."""
+        before = await self.approval(ask)
+        now = self.clock()
+        after = replace(before, status=status, resolved_at=now, usable_until=now + usable_ms)
+        await self.write(lambda tx: approvals.change(tx, before, after))
+        return await self.approval(ask)
+
+    # -- what others do to runs
 
     async def orphan(self, claimed: Claimed, *, dead: bool = False, epoch: int | None = None) -> Requeued | None:
         run = claimed.run
@@ -316,7 +424,9 @@ async def cancel_run(tx: Tx, run: Run, rollback: bool, reason: str | None) -> Re
     return await claims.end_unowned(tx, asked, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, {"reason": reason})
 
 
-def append_of(claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage | None = None) -> Append:
+def append_of(
+    claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage | None = None, ops: Sequence[Op] = ()
+) -> Append:
     run = claimed.run
     return Append(
         tenant_id=run.tenant_id,
@@ -324,6 +434,7 @@ def append_of(claimed: Claimed, *new: NewEntry, change: Any = None, usage: Usage
         thread_id=run.thread_id,
         epoch=claimed.epoch,
         entries=list(new),
+        ops=ops,
         change=change,
         usage=usage,
         acting_agent=run.acting_agent,
@@ -1360,8 +1471,11 @@ async def recovery_ends_a_run_with_the_usage_of_its_journal(store: Store) -> Non
     assert (await store.run(claimed.run)).usage == Usage(1, 2, 3, 4)
 
 
-async def _rolled_back(store: Store, *doing: NewEntry) -> tuple[list[bool], OnBusy | None]:
-    """Which messages of a rolled-back run are void, and what the run that asked for it says."""
+async def _rolled_back(
+    store: Store, *doing: NewEntry, effect: bool = False, failed: bool = False
+) -> tuple[list[bool], OnBusy | None]:
+    """Which messages of a rolled-back run are void, and what the run that asked for it says. `effect`: it has an effect
+    that was started; `failed`: which is known to have done nothing."""
     thread_id = await store.thread()
     before = await store.started(thread_id=thread_id)
     await store.finish(before)
@@ -1369,6 +1483,10 @@ async def _rolled_back(store: Store, *doing: NewEntry) -> tuple[list[bool], OnBu
     asks = await store.start(thread_id, on_busy_applied=OnBusy.ROLLBACK)
     say = NewMessage(MessageId(store.new_id()), Role.ASSISTANT, claimed.next_position)
     await store.append(claimed, *doing, step("say#1", message=say))
+    if effect:
+        await store.begin(claimed, "pay#1")
+    if failed:
+        await store.settle(claimed, "pay#1", EffectStatus.FAILED)
     await store.cancel(claimed.run, rollback=True)
     await store.finish(claimed, status=RunStatus.CANCELLED)
     page = await store.read(lambda tx: messages.page(tx, TENANT, thread_id, 0, 10))
@@ -1384,8 +1502,12 @@ async def a_rollback_hides_what_the_run_said(store: Store) -> None:
 
 @rule
 async def a_rollback_is_softened_when_a_changing_tool_had_started(store: Store) -> None:
-    changed = opening("t#1", type=EntryType.TOOL_STARTED)
-    assert await _rolled_back(store, changed) == ([False, False], OnBusy.INTERRUPT)
+    assert await _rolled_back(store, effect=True) == ([False, False], OnBusy.INTERRUPT)
+
+
+@rule
+async def a_rollback_is_not_softened_by_what_is_known_to_have_done_nothing(store: Store) -> None:
+    assert await _rolled_back(store, effect=True, failed=True) == ([True, True], OnBusy.ROLLBACK)
 
 
 @rule
@@ -1789,16 +1911,16 @@ async def seeding_again_changes_nothing(store: Store) -> None:
 
 @rule
 async def workers_are_known_while_they_are_seen(store: Store) -> None:
-    await store.write(lambda tx: agents.seen(tx, WORKER_B, ["z", "a"], "host", 42, 8), None)
+    await store.write(lambda tx: agents.seen(tx, WORKER_B, {"z": "1", "a": "2"}, "host", 42, 8), None)
     store.clock.advance(1_000)
-    await store.write(lambda tx: agents.seen(tx, WORKER_A, ["a"], "host", 43, 8), None)
+    await store.write(lambda tx: agents.seen(tx, WORKER_A, {"a": "1"}, "host", 43, 8), None)
 
     async def known(within: int) -> list[agents.Worker]:
         return await store.read(lambda tx: agents.workers(tx, seen_within_ms=within), None)
 
-    assert [w.id for w in await known(1_000)] == [WORKER_A, WORKER_B]
+    assert [(w.id, w.agents) for w in await known(1_000)] == [(WORKER_A, {"a": "1"}), (WORKER_B, {"a": "2", "z": "1"})]
     assert [w.id for w in await known(999)] == [WORKER_A]
-    await store.write(lambda tx: agents.seen(tx, WORKER_B, ["a"], "host", 42, 8), None)
+    await store.write(lambda tx: agents.seen(tx, WORKER_B, {"a": "2"}, "host", 42, 8), None)
     again = next(w for w in await known(0) if w.id == WORKER_B)
     assert (again.started_at, again.seen_at, again.pid) == (MIDNIGHT_MS, store.clock(), 42)
     await store.write(lambda tx: agents.forget_worker(tx, WORKER_A, unseen_for_ms=5_000), None)
@@ -1878,7 +2000,6 @@ async def _everything_about(
         "runs.page thread": lambda tx: runs.page(tx, tenant, RunFilter(thread_id=thread_id)),
         "runs.descendants_alive": lambda tx: runs.descendants_alive(tx, tenant, run_id),
         "runs.last_of_thread": lambda tx: runs.last_of_thread(tx, tenant, thread_id),
-        "runs.any_ended": lambda tx: runs.any_ended(tx, [(tenant, ended_id)]),
         "runs.ended_among": lambda tx: runs.ended_among(tx, [(tenant, ended_id)]),
         "runs.rank_behind_holder": lambda tx: runs.rank_behind_holder(tx, tenant, thread_id),
         "runs.counts": lambda tx: runs.counts(tx, tenant),
@@ -1891,7 +2012,6 @@ async def _everything_about(
         "entries.step": lambda tx: entries.step(tx, tenant, run_id, 1),
         "entries.voided": lambda tx: entries.voided(tx, tenant, run_id),
         "entries.of_key": lambda tx: entries.of_key(tx, tenant, run_id, "s#1"),
-        "entries.started_a_changing_tool": lambda tx: entries.started_a_changing_tool(tx, tenant, run_id),
         "messages.page": lambda tx: messages.page(tx, tenant, thread_id, 0, 99),
         "messages.backwards": lambda tx: messages.backwards(tx, tenant, thread_id, 99, 99),
         "messages.between": lambda tx: messages.between(tx, tenant, thread_id, 0, 99),
@@ -1905,6 +2025,54 @@ async def _everything_about(
         "principals.keys": lambda tx: principals.keys(tx, tenant, 9),
     }
     return {name: await store.write(ask, tenant) for name, ask in asked.items()}
+
+
+async def _held_by(store: Store, tenant: TenantId, ids: Claimed, effect: Effect, ask: Ask, sent: Awaited) -> Any:
+    """The same for the ledger, the inbox and events."""
+    run_id, wait = ids.run.id, EventWait("paid", "", 0)
+    asked: dict[str, Callable[[Tx], Any]] = {
+        "effects.get": lambda tx: effects.get(tx, tenant, run_id, effect.key),
+        "effects.by_id": lambda tx: effects.by_id(tx, tenant, effect.id),
+        "effects.of_run": lambda tx: effects.of_run(tx, tenant, run_id),
+        "effects.may_have_acted": lambda tx: effects.may_have_acted(tx, tenant, run_id),
+        "effects.page": lambda tx: effects.page(tx, tenant, EffectFilter()),
+        "approvals.get": lambda tx: approvals.get(tx, tenant, ask.id),
+        "approvals.group_open": lambda tx: approvals.group_open(tx, tenant, run_id, ask.group),
+        "approvals.page": lambda tx: approvals.page(tx, tenant, ApprovalFilter(run_id=run_id)),
+        "approvals.of_effect": lambda tx: approvals.of_effect(tx, tenant, run_id, effect.id),
+        "awaited.get": lambda tx: awaited.get(tx, tenant, sent.id),
+        "awaited.by_external_id": lambda tx: awaited.by_external_id(tx, tenant, "e-1"),
+        "awaited.waiters": lambda tx: awaited.waiters(tx, tenant, "paid", ""),
+        "awaited.oldest": lambda tx: awaited.oldest(tx, tenant, run_id, wait),
+    }
+    return {name: await store.write(ask_for, tenant) for name, ask_for in asked.items()}
+
+
+@rule
+async def another_tenant_finds_and_changes_nothing_that_a_run_holds(store: Store) -> None:
+    claimed = await store.started()
+    effect = await store.begin(claimed, "pay#1", business_key="o1")
+    ask = await store.ask(claimed, "pay#1/effect#1", effect_id=effect.id, type=ApprovalType.EFFECT)
+    await store.append(claimed, opening("paid#1"), ops=[Await("paid#1", "paid", "")])
+    sent = await _send(store, id="e-1")
+    ours = await _held_by(store, TENANT, claimed, effect, ask, sent)
+    assert {name for name, found in ours.items() if not found} == set()
+    theirs = await _held_by(store, OTHER_TENANT, claimed, effect, ask, sent)
+    assert {name: found for name, found in theirs.items() if found} == {}
+
+    before = await store.snapshot()
+
+    async def strike(tx: Tx) -> None:
+        await effects.close(tx, OTHER_TENANT, claimed.run.id)
+        await approvals.close(tx, OTHER_TENANT, claimed.run.id)
+        await awaited.close(tx, OTHER_TENANT, claimed.run.id)
+        epoch = claimed.epoch
+        assert not await effects.note(tx, OTHER_TENANT, claimed.run.id, "pay#1", epoch, timeout_ms=1, ref="evil")
+
+    await store.write(strike, OTHER_TENANT)
+    forged = replace(claimed, run=replace(claimed.run, tenant_id=OTHER_TENANT))
+    assert (await store.append(forged, opening("x#1"), ops=[start_of("pay#1", again=True)])).refused
+    assert await store.snapshot() == before
 
 
 @rule
@@ -1998,3 +2166,766 @@ async def the_same_ids_under_two_tenants_are_two_things(store: Store) -> None:
     await store.write(lambda tx: threads.remove(tx, TENANT, thread_id))
     assert await store.snapshot(of=OTHER_TENANT) == theirs
     assert not (await store.append(pair[1], step("s#1"))).refused
+
+
+# -- the effect ledger ----------------------------------------------------------------------------------------------
+
+
+@rule
+async def an_effect_comes_back_as_it_was_planned(store: Store) -> None:
+    claimed = await store.started()
+    op = store.planned("pay#1", arguments=b'{"a":1}')
+    await store.append(claimed, step("choose#1"), ops=[op])
+    found = await store.effect(claimed, "pay#1")
+    assert (found.id, found.tool, found.agent, found.effect_class, found.version, found.arguments) == (
+        op.id,
+        "pay",
+        "a",
+        EffectClass.KEYED,
+        "1",
+        b'{"a":1}',
+    )
+    assert (found.status, found.rotation, found.attempt, found.epoch) == (EffectStatus.PLANNED, 0, 0, claimed.epoch)
+    assert (found.planned_at, found.started_at, found.deadline, found.ended_at) == (store.clock(), None, None, None)
+    assert await store.read(lambda tx: effects.by_id(tx, TENANT, op.id)) == found
+    assert await store.read(lambda tx: effects.of_run(tx, TENANT, claimed.run.id)) == [found]
+
+
+@rule
+async def an_effect_is_found_by_run_and_key_and_planned_once(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    await refused(store.append(claimed, step("again#1"), ops=[store.planned("pay#1")]))
+    assert [e.key for e in await store.journal(claimed.run) if e.seq] == ["choose pay#1"]
+
+
+@rule
+async def a_start_says_when_and_until_when(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    store.clock.advance(5)
+    await store.append(claimed, opening("pay#1"), ops=[start_of("pay#1")])
+    found = await store.effect(claimed, "pay#1")
+    assert (found.status, found.attempt) == (EffectStatus.STARTED, 1)
+    assert (found.started_at, found.deadline) == (store.clock(), store.clock() + 60_000)
+
+
+async def _declines(store: Store, claimed: Claimed, op: Start) -> str | None:
+    """Why a start is declined; nothing of its append may be there then."""
+    before = await store.snapshot()
+    answer = await store.append(claimed, opening("pay#1"), ops=[op])
+    if answer.declined is not None:
+        assert await store.snapshot() == before, "a declined append writes nothing"
+    return answer.declined
+
+
+@rule
+async def an_effect_starts_once(store: Store) -> None:
+    claimed = await store.started()
+    await store.begin(claimed, "pay#1")
+    assert await _declines(store, claimed, start_of("pay#1")) == "effect_changed"
+    assert (await store.effect(claimed, "pay#1")).attempt == 1
+
+
+@rule
+async def of_two_starts_at_once_one_is_written(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    both = [store.append(claimed, opening("pay#1", attempt=n), ops=[start_of("pay#1")]) for n in (1, 2)]
+    answers = await asyncio.gather(*both)
+    assert sorted(a.declined or "" for a in answers) == ["", "effect_changed"]
+    found = await store.journal(claimed.run)
+    assert [e.key for e in found if e.phase is Phase.OPENING] == ["pay#1"]
+    assert_dense(found, await store.head(claimed.run))
+
+
+@rule
+async def an_effect_that_was_started_may_be_started_again_only_if_that_is_said(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    assert await _declines(store, claimed, start_of("pay#1", again=True)) == "effect_changed"
+    first = await store.begin(claimed, "pay#2")
+    store.clock.advance(1_000)
+    assert await _declines(store, claimed, start_of("pay#2", again=True)) is None
+    found = await store.effect(claimed, "pay#2")
+    assert (found.attempt, found.started_at) == (2, first.started_at), "the ttl of a key counts from its first use"
+    assert found.deadline == store.clock() + 60_000
+
+
+@rule
+async def an_effect_does_not_start_with_other_arguments_than_were_planned(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    assert await _declines(store, claimed, start_of("pay#1", arguments=b'{"more":1}')) == "effect_changed"
+
+
+@rule
+async def a_run_that_was_asked_to_stop_starts_no_effect(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    await store.cancel(claimed.run)
+    assert await _declines(store, claimed, start_of("pay#1")) == "cancelled"
+    assert (await store.effect(claimed, "pay#1")).status is EffectStatus.PLANNED
+
+
+@rule
+async def a_run_that_was_taken_away_starts_and_plans_no_effect(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    await store.orphan(claimed, dead=True)
+    before = await store.snapshot()
+    zombie = await store.append(claimed, opening("pay#1"), ops=[start_of("pay#1")])
+    planner = await store.append(claimed, step("x#1"), ops=[store.planned("pay#2")])
+    settler = await store.append(
+        claimed, step("pay#1"), ops=[Settle(key="pay#1", before=(EffectStatus.PLANNED,), after=EffectStatus.ABANDONED)]
+    )
+    asker = await store.append(claimed, opening("q#1"), ops=[store.question(claimed, "q#1")])
+    assert [a.refused for a in (zombie, planner, settler, asker)] == [True] * 4
+    assert await store.snapshot() == before
+
+
+@rule
+async def a_declined_start_does_not_hold_up_the_rest_of_its_batch(store: Store) -> None:
+    one, other = await store.started(), await store.started()
+    for claimed in (one, other):
+        await store.plan(claimed, "pay#1")
+    batch = [
+        append_of(one, opening("pay#1"), ops=[start_of("pay#1", arguments=b"[]")]),
+        append_of(other, opening("pay#1"), ops=[start_of("pay#1")]),
+        append_of(one, step("beside#1")),
+    ]
+    answers = await store.append_all(batch)
+    assert [a.declined for a in answers] == ["effect_changed", None, None]
+    assert (await store.effect(one, "pay#1")).status is EffectStatus.PLANNED
+    assert (await store.effect(other, "pay#1")).status is EffectStatus.STARTED
+    assert_dense(await store.journal(one.run), await store.head(one.run))
+
+
+LEAVES: dict[str, tuple[ApprovalStatus | None, int, bytes, str | None]] = {
+    "given": (ApprovalStatus.APPROVED, 1_000, b"{}", None),
+    "open": (None, 1_000, b"{}", "leave_missing"),
+    "refused": (ApprovalStatus.REJECTED, 1_000, b"{}", "leave_missing"),
+    "lapsed": (ApprovalStatus.APPROVED, -1, b"{}", "leave_lapsed"),
+    "for other arguments": (ApprovalStatus.APPROVED, 1_000, b"[]", "leave_missing"),
+}
+
+
+@rule
+async def an_effect_starts_only_with_leave_that_stands_for_exactly_its_arguments(store: Store) -> None:
+    for name, (status, usable_ms, arguments, declined) in LEAVES.items():
+        claimed = await store.started()
+        effect = await store.plan(claimed, "pay#1")
+        given = {"effect_id": effect.id, "arguments": arguments, "arguments_hash": hash_of(arguments)}
+        ask = await store.ask(claimed, "pay#1/leave#1", **given)
+        if status is not None:
+            await store.answer(ask, status, usable_ms=usable_ms)
+        assert await _declines(store, claimed, start_of("pay#1", leave=ask.id)) == declined, name
+        assert ((await store.approval(ask)).used_at is not None) is (declined is None), name
+
+
+@rule
+async def leave_is_for_the_one_effect_that_it_was_asked_for(store: Store) -> None:
+    claimed = await store.started()
+    effect = await store.plan(claimed, "pay#1")
+    await store.plan(claimed, "pay#2")
+    ask = await store.ask(claimed, "pay#1/leave#1", effect_id=effect.id)
+    await store.answer(ask)
+    assert await _declines(store, claimed, start_of("pay#2", leave=ask.id)) == "leave_missing"
+    assert await _declines(store, claimed, start_of("pay#1", leave=ask.id)) is None
+    assert (await store.approval(ask)).used_at == store.clock()
+
+
+@rule
+async def the_effect_that_used_its_leave_may_start_again_under_it(store: Store) -> None:
+    """It was not done, or a person was asked in between: the leave was for this call."""
+    claimed = await store.started()
+    effect = await store.plan(claimed, "pay#1")
+    ask = await store.ask(claimed, "pay#1/leave#1", effect_id=effect.id)
+    await store.answer(ask)
+    begin = start_of("pay#1", leave=ask.id)
+    assert (await store.append(claimed, opening("pay#1"), ops=[begin])).declined is None
+    back = Settle(key="pay#1", before=(EffectStatus.STARTED,), after=EffectStatus.PLANNED, rotation=(1, "fresh"))
+    await store.append(claimed, ops=[back])
+    assert (await store.append(claimed, ops=[begin])).declined is None
+    found = await store.effect(claimed, "pay#1")
+    assert (found.attempt, found.rotation, found.idempotency_key) == (2, 1, "fresh")
+
+
+@rule
+async def what_became_of_an_effect_is_in_the_commit_of_its_step(store: Store) -> None:
+    claimed = await store.started()
+    await store.begin(claimed, "pay#1")
+    before = await store.snapshot()
+    settle = Settle(key="pay#1", before=(EffectStatus.STARTED,), after=EffectStatus.COMMITTED)
+    twice = NewMessage(MessageId(b"m" * 16), Role.ASSISTANT, claimed.next_position)
+    await store.append(claimed, step("say#1", message=twice))
+    before = await store.snapshot()
+    again = replace(twice, position=twice.position)  # a row the database refuses: the place is taken
+    await refused(store.append(claimed, step("pay#1", message=again), ops=[settle]))
+    assert await store.snapshot() == before, "neither the step nor the ledger"
+    store.clock.advance(3)
+    await store.append(claimed, step("pay#1"), ops=[settle])
+    found = await store.effect(claimed, "pay#1")
+    assert (found.status, found.ended_at) == (EffectStatus.COMMITTED, store.clock())
+
+
+@rule
+async def an_effect_that_stands_elsewhere_than_its_run_thinks_writes_nothing(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "pay#1")
+    before = await store.snapshot()
+    settle = Settle(key="pay#1", before=(EffectStatus.STARTED,), after=EffectStatus.COMMITTED)
+    try:
+        await store.append(claimed, step("pay#1"), ops=[settle])
+    except AssertionError:
+        pass
+    else:
+        raise AssertionError("it was settled from a state in which it was not")
+    assert await store.snapshot() == before
+
+
+@rule
+async def plan_start_and_settle_may_be_one_commit(store: Store) -> None:
+    """As a transaction tool writes them."""
+    claimed = await store.started()
+    settle = Settle(key="put#1", before=(EffectStatus.STARTED,), after=EffectStatus.COMMITTED)
+    answer = await store.append(claimed, step("put#1"), ops=[store.planned("put#1"), start_of("put#1"), settle])
+    assert answer.declined is None
+    assert (await store.effect(claimed, "put#1")).status is EffectStatus.COMMITTED
+
+
+@rule
+async def a_sign_of_life_moves_the_deadline_of_its_owner_only(store: Store) -> None:
+    claimed = await store.started()
+    first = await store.begin(claimed, "pay#1")
+    store.clock.advance(1_000)
+
+    async def note(epoch: int, **given: Any) -> bool:
+        values: dict[str, Any] = {"timeout_ms": None, "ref": None} | given
+        return await store.write(lambda tx: effects.note(tx, TENANT, claimed.run.id, "pay#1", epoch, **values))
+
+    assert await note(claimed.epoch, timeout_ms=60_000)
+    assert (await store.effect(claimed, "pay#1")).deadline == (first.deadline or 0) + 1_000
+    assert await note(claimed.epoch, ref="tx-1")
+    found = await store.effect(claimed, "pay#1")
+    assert (found.deadline, found.provider_ref) == ((first.deadline or 0) + 1_000, "tx-1")
+    await store.orphan(claimed, dead=True)
+    assert not await note(claimed.epoch, timeout_ms=60_000)
+    assert await store.effect(claimed, "pay#1") == found
+
+
+@rule
+async def a_runs_end_gives_up_what_was_planned_and_loses_what_was_under_way(store: Store) -> None:
+    claimed = await store.started()
+    await store.plan(claimed, "planned#1")
+    await store.begin(claimed, "under way#1")
+    await store.begin(claimed, "done#1")
+    await store.settle(claimed, "done#1", EffectStatus.COMMITTED)
+    await store.finish(claimed, status=RunStatus.FAILED)
+    status = {e.key: e.status for e in await store.read(lambda tx: effects.of_run(tx, TENANT, claimed.run.id))}
+    assert status == {
+        "planned#1": EffectStatus.ABANDONED,
+        "under way#1": EffectStatus.UNKNOWN,
+        "done#1": EffectStatus.COMMITTED,
+    }
+    assert await store.read(effects.unknown_counts, None) == {TENANT: 1}
+
+
+@rule
+async def a_business_key_has_one_holder(store: Store) -> None:
+    one, other = await store.started(), await store.started()
+    first = await store.plan(one, "pay#1", business_key="o1")
+    second = await store.plan(other, "pay#1", business_key="o1")
+    third = await store.plan(other, "pay#2", business_key="o2")
+    elsewhere = await store.plan(other, "ship#1", business_key="o1", tool="ship")
+    assert [e.duplicate_of for e in (first, second, third, elsewhere)] == [None, first.id, None, None]
+
+
+@rule
+async def of_many_that_claim_a_business_key_at_once_one_holds_it(store: Store) -> None:
+    many = [await store.started() for _ in range(8)]
+    found = await asyncio.gather(*(store.plan(claimed, "pay#1", business_key="o1") for claimed in many))
+    holders = [e.id for e in found if e.duplicate_of is None]
+    assert len(holders) == 1
+    assert {e.duplicate_of for e in found if e.duplicate_of} == set(holders)
+
+
+@rule
+async def two_calls_of_one_batch_do_not_both_hold_a_business_key(store: Store) -> None:
+    claimed = await store.started()
+    ops = [store.planned(f"pay#{n}", business_key="o1") for n in (1, 2)]
+    await store.append(claimed, step("choose#1"), ops=ops)
+    found = await store.read(lambda tx: effects.of_run(tx, TENANT, claimed.run.id))
+    assert sorted(e.duplicate_of is None for e in found) == [False, True]
+
+
+@rule
+async def failure_and_giving_up_free_a_business_key_and_success_keeps_it(store: Store) -> None:
+    for after, free in (
+        (EffectStatus.FAILED, True),
+        (EffectStatus.COMMITTED, False),
+        (EffectStatus.UNKNOWN, False),
+    ):
+        name = f"o-{after.value}"
+        one, other = await store.started(), await store.started()
+        first = await store.begin(one, "pay#1", business_key=name)
+        await store.settle(one, "pay#1", after)
+        second = await store.plan(other, "pay#1", business_key=name)
+        assert second.duplicate_of == (None if free else first.id), after
+    one, other = await store.started(), await store.started()
+    await store.plan(one, "pay#1", business_key="given up")
+    await store.finish(one, status=RunStatus.CANCELLED)
+    assert (await store.plan(other, "pay#1", business_key="given up")).duplicate_of is None
+
+
+@rule
+async def a_business_key_with_a_time_is_free_after_it(store: Store) -> None:
+    one = await store.started()
+    first = await store.begin(one, "pay#1", business_key="o1", business_ttl_ms=1_000)
+    await store.settle(one, "pay#1", EffectStatus.COMMITTED, business_ttl_ms=1_000)
+    store.clock.advance(999)
+    assert (await store.plan(await store.started(), "pay#1", business_key="o1")).duplicate_of == first.id
+    store.clock.advance(1)
+    assert (await store.plan(await store.started(), "pay#1", business_key="o1")).duplicate_of is None
+
+
+@rule
+async def other_arguments_give_up_one_business_key_and_claim_another(store: Store) -> None:
+    one, other = await store.started(), await store.started()
+    await store.plan(one, "pay#1", business_key="o1")
+    op = Replan(key="pay#1", arguments=b"[2]", arguments_hash=hash_of(b"[2]"), business_key="o2", business_ttl_ms=None)
+    await store.append(one, ops=[op])
+    found = await store.effect(one, "pay#1")
+    assert (found.arguments, found.business_key, found.duplicate_of) == (b"[2]", "o2", None)
+    assert (await store.plan(other, "pay#1", business_key="o1")).duplicate_of is None
+    assert (await store.plan(other, "pay#2", business_key="o2")).duplicate_of == found.id
+
+
+# -- the inbox ------------------------------------------------------------------------------------------------------
+
+
+@rule
+async def a_question_comes_back_as_it_was_asked(store: Store) -> None:
+    claimed = await store.started()
+    demand = Demand(roles=(frozenset({"x", "y"}), frozenset({"z"})), quorum=2, four_eyes=True, expires_ms=5_000)
+    ask = await store.ask(claimed, "q#1", demand=demand, reason="because", schema=b"{}", choices=b"[1]", default=b"1")
+    found = await store.approval(ask)
+    assert (found.id, found.key, found.group, found.run_id, found.root_id) == (
+        ask.id,
+        "q#1",
+        "q#1",
+        claimed.run.id,
+        claimed.run.id,
+    )
+    assert (found.demand, found.reason, found.schema, found.choices, found.default) == (
+        demand,
+        "because",
+        b"{}",
+        b"[1]",
+        b"1",
+    )
+    assert (found.status, found.version, found.decisions, found.chain) == (
+        ApprovalStatus.PENDING,
+        1,
+        (),
+        frozenset({LOCAL_ADMIN}),
+    )
+    assert (found.created_at, found.expires_at) == (store.clock(), store.clock() + 5_000)
+    other = await store.approval(await store.ask(claimed, "q#2"))
+    assert other.expires_at == store.clock() + limits.EXPIRES_MS
+
+
+@rule
+async def a_question_of_a_step_is_asked_once(store: Store) -> None:
+    claimed = await store.started()
+    await store.ask(claimed, "q#1")
+    before = await store.snapshot()
+    await refused(store.append(claimed, opening("q#1", attempt=2), ops=[store.question(claimed, "q#1")]))
+    assert await store.snapshot() == before
+
+
+@rule
+async def a_question_is_changed_by_who_read_its_last_version(store: Store) -> None:
+    claimed = await store.started()
+    ask = await store.ask(claimed, "q#1")
+    before = await store.approval(ask)
+    await store.answer(ask, ApprovalStatus.REJECTED)
+    after = await store.approval(ask)
+    assert (after.status, after.version) == (ApprovalStatus.REJECTED, before.version + 1)
+    try:
+        await store.write(lambda tx: approvals.change(tx, before, replace(before, status=ApprovalStatus.APPROVED)))
+    except AssertionError:
+        pass
+    else:
+        raise AssertionError("a decision about an earlier version was taken")
+    assert await store.approval(ask) == after
+
+
+@rule
+async def a_group_is_closed_when_none_of_its_questions_is_open(store: Store) -> None:
+    claimed = await store.started()
+    pair = [await store.ask(claimed, f"q#{n}", group="turn") for n in (1, 2)]
+    alone = await store.ask(claimed, "q#3")
+    everything = [ask.id for ask in (*pair, alone)]
+
+    async def closed() -> set[bytes]:
+        return set(await store.read(lambda tx: approvals.closed_among(tx, TENANT, everything)))
+
+    assert await closed() == set()
+    await store.answer(alone)
+    assert await closed() == {alone.id}
+    await store.answer(pair[0])
+    assert await closed() == {alone.id}
+    assert await store.read(lambda tx: approvals.group_open(tx, TENANT, claimed.run.id, "turn"))
+    await store.answer(pair[1], ApprovalStatus.EXPIRED)
+    assert await closed() == set(everything)
+    assert not await store.read(lambda tx: approvals.group_open(tx, TENANT, claimed.run.id, "turn"))
+    assert await store.read(lambda tx: approvals.closed_among(tx, TENANT, [])) == set()
+
+
+@rule
+async def the_same_group_of_another_run_is_another_group(store: Store) -> None:
+    one, other = await store.started(), await store.started()
+    ask = await store.ask(one, "q#1", group="turn")
+    await store.ask(other, "q#1", group="turn")
+    await store.answer(ask)
+    assert await store.read(lambda tx: approvals.closed_among(tx, TENANT, [ask.id])) == {ask.id}
+
+
+@rule
+async def a_park_on_an_answered_question_is_refused(store: Store) -> None:
+    claimed = await store.started()
+    ask = await store.ask(claimed, "q#1")
+    await store.answer(ask)
+    before = await store.snapshot()
+    assert (await store.park(claimed, asked=[ask])).open_again
+    assert await store.snapshot() == before
+    other = await store.ask(claimed, "q#2")
+    assert not (await store.park(claimed, asked=[other])).open_again
+    assert (await store.run(claimed.run)).status is RunStatus.WAITING
+
+
+@rule
+async def a_park_on_a_group_half_answered_stands(store: Store) -> None:
+    claimed = await store.started()
+    pair = [await store.ask(claimed, f"q#{n}", group="turn") for n in (1, 2)]
+    await store.answer(pair[0])
+    assert not (await store.park(claimed, asked=pair)).open_again
+
+
+@rule
+async def a_runs_end_closes_its_questions(store: Store) -> None:
+    claimed, other = await store.started(), await store.started()
+    asked = [await store.ask(claimed, f"q#{n}") for n in (1, 2)]
+    beside = await store.ask(other, "q#1")
+    await store.answer(asked[0])
+    store.clock.advance(7)
+    await store.finish(claimed, status=RunStatus.FAILED)
+    assert (await store.approval(asked[0])).status is ApprovalStatus.APPROVED
+    closed = await store.approval(asked[1])
+    assert (closed.status, closed.resolved_at) == (ApprovalStatus.CANCELLED, store.clock())
+    assert (await store.approval(beside)).status is ApprovalStatus.PENDING
+
+
+@rule
+async def expired_questions_are_due_the_oldest_first(store: Store) -> None:
+    claimed = await store.started()
+    late = await store.ask(claimed, "q#1", demand=Demand(expires_ms=2_000))
+    soon = await store.ask(claimed, "q#2", demand=Demand(expires_ms=1_000))
+    answered = await store.ask(claimed, "q#3", demand=Demand(expires_ms=500))
+    await store.answer(answered)
+
+    async def due(limit: int = 9) -> list[bytes]:
+        return [id for _, id in await store.read(lambda tx: approvals.due(tx, limit), None)]
+
+    assert await due() == []
+    assert await store.read(approvals.next_due_at, None) == store.clock() + 1_000
+    store.clock.advance(1_000)
+    assert await due() == [soon.id]
+    store.clock.advance(1_000)
+    assert await due() == [soon.id, late.id]
+    assert await due(1) == [soon.id]
+
+
+@rule
+async def open_questions_of_children_show_on_every_ancestor(store: Store) -> None:
+    top = await store.started()
+    middle = await store.started(parent=top.run)
+    bottom = await store.started(parent=middle.run)
+    own = await store.ask(top, "q#1")
+    below = await store.ask(bottom, "q#1", type=ApprovalType.INPUT)
+
+    async def seen(claimed: Claimed) -> list[Any]:
+        return await store.read(lambda tx: approvals.open_below(tx, TENANT, claimed.run.id))
+
+    shown = (below.id, ApprovalType.INPUT, bottom.run.id, "q#1")
+    assert await seen(top) == await seen(middle) == [shown]
+    assert await seen(bottom) == []
+    await store.answer(below)
+    assert await seen(top) == []
+    assert (await store.approval(own)).status is ApprovalStatus.PENDING
+
+
+@rule
+async def the_open_question_about_an_effect_is_found_by_it(store: Store) -> None:
+    claimed = await store.started()
+    effect = await store.begin(claimed, "pay#1")
+    await store.ask(claimed, "pay#1/leave#1", effect_id=effect.id)
+
+    async def of_effect() -> bytes | None:
+        found = await store.read(lambda tx: approvals.of_effect(tx, TENANT, claimed.run.id, effect.id))
+        return None if found is None else found.id
+
+    assert await of_effect() is None, "leave for it is another question"
+    ask = await store.ask(claimed, "pay#1/effect#1", effect_id=effect.id, type=ApprovalType.EFFECT)
+    assert await of_effect() == ask.id
+    await store.answer(ask, ApprovalStatus.ANSWERED)
+    assert await of_effect() is None
+
+
+# -- events from outside --------------------------------------------------------------------------------------------
+
+
+async def _send(store: Store, name: str = "paid", key: str = "", *, id: str | None = None) -> Awaited:
+    """As the send verb stores an event."""
+
+    async def body(tx: Tx) -> Awaited:
+        await awaited.lock(tx, [(TENANT, name, key)])
+        event = Awaited(TENANT, EventId(store.new_id()), id, name, key, b"1", LOCAL_ADMIN, 0, tx.now_ms)
+        return await awaited.add(tx, event)
+
+    return await store.write(body)
+
+
+async def _oldest(store: Store, claimed: Claimed, *, since: int = 0, limit: int = 9) -> list[int]:
+    wait = EventWait("paid", "", since)
+    found = await store.read(lambda tx: awaited.oldest(tx, TENANT, claimed.run.id, wait, limit=limit))
+    return [event.seq for event in found]
+
+
+@rule
+async def events_of_a_name_and_key_are_numbered_in_the_order_in_which_they_came(store: Store) -> None:
+    sent = await asyncio.gather(*(_send(store) for _ in range(6)))
+    assert sorted(event.seq for event in sent) == [1, 2, 3, 4, 5, 6]
+    assert (await _send(store, key="k")).seq == 1
+    assert (await _send(store, "shipped")).seq == 1
+
+
+@rule
+async def an_event_of_one_id_is_stored_once(store: Store) -> None:
+    first = await _send(store, id="e-1")
+    await refused(_send(store, id="e-1"))
+    assert await store.read(lambda tx: awaited.by_external_id(tx, TENANT, "e-1")) == first
+
+
+@rule
+async def a_run_takes_each_event_once_and_the_oldest_first(store: Store) -> None:
+    claimed, other = await store.started(), await store.started()
+    first, _ = await _send(store), await _send(store)
+    assert await _oldest(store, claimed) == [1, 2]
+    assert await _oldest(store, claimed, limit=1) == [1]
+    await store.append(claimed, opening("paid#1"), ops=[Await("paid#1", "paid", "")])
+    await store.append(claimed, step("paid#1"), ops=[Stop("paid#1", first.id)])
+    assert await _oldest(store, claimed) == [2]
+    assert await _oldest(store, other) == [1, 2], "what one run took is there for the others"
+    await refused(store.append(claimed, step("paid#2"), ops=[Stop("paid#2", first.id)]))
+
+
+@rule
+async def an_event_from_before_the_wait_s_time_does_not_count(store: Store) -> None:
+    claimed = await store.started()
+    await _send(store)
+    store.clock.advance(10)
+    await _send(store)
+    assert await _oldest(store, claimed, since=store.clock()) == [2]
+    assert await _oldest(store, claimed, since=store.clock() + 1) == []
+
+
+@rule
+async def who_waits_for_an_event_is_known_until_it_waits_no_more(store: Store) -> None:
+    pair = sorted([await store.started() for _ in range(2)], key=lambda c: c.run.id)
+
+    async def waiters() -> list[RunId]:
+        return await store.read(lambda tx: awaited.waiters(tx, TENANT, "paid", ""))
+
+    for claimed in pair:
+        await store.append(claimed, opening("paid#1"), ops=[Await("paid#1", "paid", "")])
+    assert await waiters() == [claimed.run.id for claimed in pair]
+    await store.append(pair[0], step("paid#1"), ops=[Stop("paid#1")])
+    assert await waiters() == [pair[1].run.id]
+    await store.finish(pair[1], status=RunStatus.FAILED)
+    assert await waiters() == []
+
+
+@rule
+async def a_park_on_an_event_that_is_there_is_refused(store: Store) -> None:
+    claimed = await store.started()
+    wait = EventWait("paid", "", 0)
+    await _send(store)
+    before = await store.snapshot()
+    assert (await store.park(claimed, events=[wait])).open_again
+    assert await store.snapshot() == before
+    assert not (await store.park(claimed, events=[replace(wait, key="other")])).open_again
+
+
+@rule
+async def park_and_event_at_once_never_lose_the_wake(store: Store) -> None:
+    """Either the park sees the event, or the sender sees the waiter."""
+    for _ in range(10):
+        claimed = await store.started()
+        name = claimed.run.id.hex()
+        await store.append(claimed, opening("e#1"), ops=[Await("e#1", name, "")])
+
+        async def sending(name: str = name) -> list[RunId]:
+            async def body(tx: Tx) -> list[RunId]:
+                await awaited.lock(tx, [(TENANT, name, "")])
+                waiting = await awaited.waiters(tx, TENANT, name, "")
+                event = Awaited(TENANT, EventId(store.new_id()), None, name, "", b"1", LOCAL_ADMIN, 0, tx.now_ms)
+                await awaited.add(tx, event)
+                woken = [w for w in waiting if await _wake(tx, w)]
+                return woken
+
+            return await store.write(body)
+
+        parked, woken = await asyncio.gather(store.park(claimed, events=[EventWait(name, "", 0)]), sending())
+        assert parked.open_again is not bool(woken)
+
+
+async def _wake(tx: Tx, run_id: RunId) -> bool:
+    await heads.lock_many(tx, [(TENANT, run_id)])
+    return await runs.requeue(tx, TENANT, run_id, RunStatus.WAITING, at=tx.now_ms)
+
+
+@rule
+async def events_are_forgotten_after_seven_days(store: Store) -> None:
+    await _send(store)
+    store.clock.advance(1)
+    young = await _send(store)
+    store.clock.advance(limits.EVENT_KEEP_MS)
+    assert await store.write(awaited.expire, None) == 1
+    claimed = await store.started()
+    assert await _oldest(store, claimed) == [young.seq]
+    assert (await _send(store)).seq == young.seq + 1, "a number is not given twice while one above it is known"
+
+
+# -- transactions that user code drives -----------------------------------------------------------------------------
+
+_MARK = text("INSERT INTO blobs (tenant_id, hash, data, touched_at) VALUES (:t, :h, :d, 0)")
+WITHIN_MS = 5_000
+
+
+def _mark(mark: bytes) -> dict[str, Any]:
+    return {"t": TENANT, "h": mark * 32, "d": mark}
+
+
+async def _marked(store: Store) -> list[bytes]:
+    rows = await store.read(lambda tx: tx.all(select(schema.blobs.c.data).order_by(schema.blobs.c.data)))
+    return [bytes(row[0]) for row in rows]
+
+
+@rule
+async def a_session_commits_with_what_the_journal_appends(store: Store) -> None:
+    claimed = await store.started()
+    async with store.database.session(TENANT, WITHIN_MS) as session:
+        assert await session.execute(_MARK, _mark(b"a")) == 1
+        found = await session.rows(text("SELECT data FROM blobs"))
+        assert [bytes(row["data"]) for row in found] == [b"a"]
+        assert await _marked(store) == [], "nobody else sees it yet"
+        (answer,) = await session.finish(lambda tx: journal.append(tx, [append_of(claimed, step("put#1"))], LEASE_MS))
+    assert answer.seq == 0
+    assert await _marked(store) == [b"a"]
+    assert [e.key for e in await store.journal(claimed.run) if e.seq] == ["put#1"]
+
+
+@rule
+async def a_session_that_is_not_finished_leaves_nothing(store: Store) -> None:
+    before = await store.snapshot()
+    async with store.database.session(TENANT, WITHIN_MS) as session:
+        await session.execute(_MARK, _mark(b"a"))
+    try:
+        async with store.database.session(TENANT, WITHIN_MS) as session:
+            await session.execute(_MARK, _mark(b"b"))
+            raise LookupError
+    except LookupError:
+        pass
+    assert await store.snapshot() == before
+
+
+@rule
+async def what_the_last_word_of_a_session_raises_undoes_all_of_it(store: Store) -> None:
+    before = await store.snapshot()
+
+    async def body(tx: Tx) -> None:
+        raise LookupError("refused")
+
+    async with store.database.session(TENANT, WITHIN_MS) as session:
+        await session.execute(_MARK, _mark(b"a"))
+        try:
+            await session.finish(body)
+        except LookupError:
+            pass
+        else:
+            raise AssertionError("what the body raised was swallowed")
+    assert await store.snapshot() == before
+
+
+@rule
+async def a_statement_that_the_database_refuses_says_so(store: Store) -> None:
+    async with store.database.session(TENANT, WITHIN_MS) as session:
+        await session.execute(_MARK, _mark(b"a"))
+        await refused(session.execute(_MARK, _mark(b"a")))
+    assert await _marked(store) == []
+
+
+@rule
+async def a_session_that_comes_too_late_was_undone(store: Store) -> None:
+    before = await store.snapshot()
+    for last in (False, True):
+        async with store.database.session(TENANT, 50) as session:
+            await session.execute(_MARK, _mark(b"a"))
+            async with asyncio.timeout(10):  # its time is real time, whatever the clock says
+                await _until_late(session, last)
+    assert await store.snapshot() == before
+
+
+async def _until_late(session: Any, last: bool) -> None:
+    """Its statements are answered until its time is over."""
+    if last:
+        await asyncio.sleep(0.1)
+    while True:
+        try:
+            if last:
+                await session.finish(_nothing)
+            else:
+                await session.rows(text("SELECT 1 AS one"))
+                await asyncio.sleep(0.005)
+        except Unavailable as exc:
+            code = exc.code
+            break
+    assert code == "transaction_timeout", code
+
+
+async def _nothing(tx: Tx) -> None:
+    pass
+
+
+@rule
+async def others_write_on_when_a_session_has_been_forgotten(store: Store) -> None:
+    async with store.database.session(TENANT, 50) as session:
+        await session.execute(_MARK, _mark(b"a"))
+        async with asyncio.timeout(10):
+            await store.write(lambda tx: tx.execute(_MARK, _mark(b"b")))
+    assert await _marked(store) == [b"b"]
+
+
+@rule
+async def sessions_and_other_writes_all_come_through(store: Store) -> None:
+    async def one(mark: bytes) -> None:
+        async with store.database.session(TENANT, WITHIN_MS) as session:
+            await session.execute(_MARK, _mark(mark))
+            await session.finish(_nothing)
+
+    marks = [bytes([97 + n]) for n in range(12)]
+    writes = [store.write(lambda tx, m=m: tx.execute(_MARK, _mark(m))) for m in marks[6:]]
+    await asyncio.gather(*(one(mark) for mark in marks[:6]), *writes)
+    assert await _marked(store) == marks

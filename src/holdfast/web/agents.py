@@ -34,6 +34,8 @@ async def list_agents(
     """The declared agents, in the order of their ids."""
     here = paging.place(principal, "agents", {}, cursor, size=None)
     after = "" if here.position is None else here.position.decode("utf-8", "replace")
+    if after and not agents.may_be_id(after):
+        raise paging.bad_cursor()
     found = await agents.page(house_of(request), principal, after, limit + 1)
     return paging.answer(here, found, limit, views.agent, lambda view: view.record.id.encode())
 

@@ -17,7 +17,7 @@ from holdfast.domain.errors import HoldfastError
 from holdfast.service.access import Auth
 from holdfast.service.health import Probe
 from holdfast.service.house import House
-from holdfast.web import agents, changes, docs, health, problems, runs, threads
+from holdfast.web import agents, approvals, awaited, changes, docs, effects, health, problems, runs, threads
 from holdfast.web.gate import Gate
 from holdfast.web.routing import Needs, Public
 
@@ -55,7 +55,7 @@ def build(
         redirect_slashes=False,
     )
     app.state.house, app.state.auth, app.state.dev, app.state.probe = house, auth, dev, Probe(house)
-    for noun in (runs, threads, agents, changes, health, docs):
+    for noun in (runs, threads, approvals, effects, awaited, agents, changes, health, docs):
         app.router.routes.extend(noun.router.routes)
     app.add_middleware(
         Gate,

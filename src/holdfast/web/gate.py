@@ -62,8 +62,6 @@ class Gate:
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
         length = headers.get("content-length")
-        if length is None and "transfer-encoding" not in headers:
-            return receive
         most = self._body_bytes_max
         if length is not None and length.isdecimal() and int(length) > most:
             raise TooLarge(_too_large(most))

@@ -91,6 +91,15 @@ def _exposition(found: Metrics) -> Iterator[str]:
     yield "# TYPE holdfast_runs gauge"
     for status in RunStatus:
         yield f'holdfast_runs{{status="{status.value}"}} {found.runs.get(status, 0)}'
+    yield from _metric(
+        "holdfast_approvals_pending", "gauge", "Questions of the tenant that nobody answered.", found.approvals_pending
+    )
+    yield from _metric(
+        "holdfast_effects_unknown",
+        "gauge",
+        "Side effects of the tenant of which nobody knows whether they were done.",
+        found.effects_unknown,
+    )
     yield from _metric("holdfast_workers", "gauge", "Workers that were seen alive lately.", found.workers)
     yield from _metric("holdfast_worker_slots", "gauge", "Runs that they can move at once.", found.worker_slots)
     if found.runtime is not None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query, Response
 
-from holdfast.domain import limits
+from holdfast.domain import ids, limits
 from holdfast.domain.access import Principal
 from holdfast.domain.encoding import canonical
 from holdfast.domain.errors import Invalid
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 TAG_BYTES: Final = 8
 NUMBER_BYTES: Final = 8
+MOMENT_BYTES: Final = NUMBER_BYTES + ids.ID_BYTES
 CURSOR_CHARS_MAX: Final = 512
 
 Limit = Annotated[int, Query(ge=1, le=limits.PAGE_SIZE_MAX, description="How many rows a page has at most.")]
@@ -46,6 +47,13 @@ class Place:
         """The position where rows are numbered from 1; 0 before the first."""
         return 0 if self.position is None else int.from_bytes(self.position, "big")
 
+    @property
+    def moment(self) -> tuple[int, bytes] | None:
+        """The position where rows are ordered by a time (ms UTC) and their id; None before the first."""
+        if self.position is None:
+            return None
+        return int.from_bytes(self.position[:NUMBER_BYTES], "big"), self.position[NUMBER_BYTES:]
+
 
 def place(principal: Principal, kind: str, filters: dict[str, Any], cursor: str | None, *, size: int | None) -> Place:
     """Where a page begins. `size` is how many bytes a position of this list has (None: any).
@@ -58,9 +66,21 @@ def place(principal: Principal, kind: str, filters: dict[str, Any], cursor: str 
         return Place(tag, None)
     raw = _decoded(cursor)
     position = raw[TAG_BYTES:]
-    if raw[:TAG_BYTES] != tag or not position or (size is not None and len(position) != size):
-        raise Invalid("The cursor does not belong to this list with these filters.", code="bad_cursor")
+    if raw[:TAG_BYTES] != tag or not _may_be_position(position, size):
+        raise bad_cursor()
     return Place(tag, position)
+
+
+def bad_cursor() -> Invalid:
+    return Invalid("The cursor does not belong to this list with these filters.", code="bad_cursor")
+
+
+def _may_be_position(position: bytes, size: int | None) -> bool:
+    """Whether the list can have this position: a tag is no signature, so clients can make positions up."""
+    if size is None:
+        return bool(position)
+    fits = size not in (NUMBER_BYTES, MOMENT_BYTES) or position[:1] < b"\x80"  # what a database's signed integer holds
+    return len(position) == size and fits
 
 
 def _decoded(cursor: str) -> bytes:
@@ -68,6 +88,11 @@ def _decoded(cursor: str) -> bytes:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return b""
+
+
+def moment(at: int, id: bytes) -> bytes:
+    """A position where rows are ordered by a time and their id."""
+    return at.to_bytes(NUMBER_BYTES, "big") + id
 
 
 def answer(

@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from holdfast.domain import errors
 from holdfast.domain.errors import HoldfastError
+from holdfast.web.shapes import DecisionOut
 
 log = logging.getLogger("holdfast.web")
 
@@ -42,6 +43,8 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     errors.SchemaMismatch: 503,
     HoldfastError: 500,
 }
+# What an error's details tell the client besides.
+MEMBERS: Final = ("decision",)
 # What cannot be read at all is a bad request, not an unprocessable one.
 BAD_REQUESTS: Final = frozenset({"bad_cursor", "malformed_json"})
 
@@ -79,6 +82,9 @@ class Problem(BaseModel):
     code: str
     request_id: str
     errors: list[Place] | None = Field(default=None)
+    decision: DecisionOut | None = Field(
+        default=None, description="With `already_resolved`: the decision that stands; null if nobody had to decide."
+    )
 
 
 class Failure(HTTPException):
@@ -102,6 +108,7 @@ def response(
     detail: str,
     *,
     places: list[dict[str, Any]] | None = None,
+    members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem as a response."""
@@ -112,6 +119,7 @@ def response(
         "detail": detail,
         "code": code,
         "request_id": scope.get(REQUEST_ID, ""),
+        **(members or {}),
     }
     if places:
         body["errors"] = [_shown(place) for place in places[:ERRORS_MAX]]
@@ -135,7 +143,14 @@ def of_error(scope: Scope, exc: HoldfastError) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     places = exc.errors if isinstance(exc, errors.Invalid) else None
-    return response(scope, status, exc.code, exc.message, places=places, headers=headers)
+    members = {name: exc.details[name] for name in MEMBERS if name in exc.details}
+    return response(scope, status, exc.code, exc.message, places=places, members=members, headers=headers)
+
+
+def interrupted(scope: Scope, detail: str) -> Response:
+    """For a request that is cut off, from outside of everything that else tells its id."""
+    headers = {"Retry-After": RETRY_AFTER_S, "X-Request-Id": scope.get(REQUEST_ID, "")}
+    return response(scope, 503, "draining", detail, headers=headers)
 
 
 # -- handlers -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ route is what is checked before anything is read, the verb's is what counts.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, cast
 
@@ -20,13 +22,14 @@ from holdfast.domain import access, ids, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import digest
 from holdfast.domain.errors import Invalid, NotFound
-from holdfast.domain.ids import RunId, ThreadId
+from holdfast.domain.ids import ApprovalId, EffectId, RunId, ThreadId
 from holdfast.service.idempotency import Key
 from holdfast.web import gate
 from holdfast.web.problems import Failure
 
 REPLAYED: Final = "Idempotency-Replayed"
 _NUL: Final = b"\\u0000"
+_HUGE: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
 
 
 # -- bodies ---------------------------------------------------------------------------------------------------------
@@ -47,8 +50,10 @@ class JsonRequest(Request):
             value = from_json(raw, allow_inf_nan=False)
         except ValueError:
             raise _unreadable(raw) from None
-        if _NUL in raw and _some_text(value, _has_nul):
+        if _NUL in raw and _some(value, _has_nul):
             raise Failure(422, "not_encodable", "The body has a NUL character in a text.")
+        if _HUGE.search(raw) and _some(value, _is_infinite):
+            raise Failure(422, "not_encodable", "The body has a number that is too large: it would become infinite.")
         return value
 
 
@@ -59,32 +64,35 @@ def _unreadable(raw: bytes) -> Failure:
         lenient = json.loads(raw)
     except (ValueError, RecursionError):
         lenient = None
-    if _some_text(lenient, _has_surrogate):
+    if _some(lenient, _has_surrogate):
         return Failure(422, "not_encodable", "The body has a lone surrogate in a text; it is not Unicode.")
     return Failure(400, "malformed_json", "The body is not JSON.")
 
 
-def _has_nul(text: str) -> bool:
-    return "\x00" in text
+def _has_nul(one: object) -> bool:
+    return isinstance(one, str) and "\x00" in one
 
 
-def _has_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def _has_surrogate(one: object) -> bool:
+    return isinstance(one, str) and not one.isascii() and any("\ud800" <= character <= "\udfff" for character in one)
 
 
-def _some_text(value: Any, fits: Callable[[str], bool]) -> bool:
-    """Whether some text in a JSON value fits, names of members too."""
+def _is_infinite(one: object) -> bool:
+    return isinstance(one, float) and math.isinf(one)
+
+
+def _some(value: Any, fits: Callable[[object], bool]) -> bool:
+    """Whether some text or number in a JSON value fits, names of members too."""
     waiting: list[Any] = [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str):
-            if fits(one):
-                return True
-        elif isinstance(one, dict):
+        if isinstance(one, dict):
             for name, member in cast("dict[str, Any]", one).items():
                 waiting += (name, member)
         elif isinstance(one, list):
             waiting += cast("list[Any]", one)
+        elif fits(one):
+            return True
     return False
 
 
@@ -197,6 +205,20 @@ def thread_id(value: str) -> ThreadId:
         raise NotFound("There is no thread with this id.", code="thread_not_found") from None
 
 
+def approval_id(value: str) -> ApprovalId:
+    try:
+        return ApprovalId(ids.parse(ids.APPROVAL, value))
+    except NotFound:
+        raise NotFound("There is no approval with this id.", code="approval_not_found") from None
+
+
+def effect_id(value: str) -> EffectId:
+    try:
+        return EffectId(ids.parse(ids.EFFECT, value))
+    except NotFound:
+        raise NotFound("There is no effect with this id.", code="effect_not_found") from None
+
+
 def filter_id(prefix: str, name: str, value: str | None) -> bytes | None:
     """An id as a filter: one that cannot be an id is a mistake; one of nothing finds nothing."""
     if value is None:
@@ -225,7 +247,7 @@ def replay_headers(replayed: bool, **more: str) -> dict[str, str]:
 _WHEN: Final = {
     400: "The body is not JSON, or a cursor is not one of this list.",
     401: "No valid credential.",
-    403: "The credential does not carry the route's scope.",
+    403: "The credential does not carry the route's scope, or who asks may not do this.",
     404: "There is no such resource, or it is not yours to see.",
     409: "The state of the resource does not allow this now, or the Idempotency-Key was used with another body.",
     413: "The body is too large.",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import Query, Request, Response
-from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
-from holdfast.domain import ids, limits
-from holdfast.domain.access import Principal
+from holdfast.domain import access, ids, limits
+from holdfast.domain.access import Principal, Scope
 from holdfast.domain.errors import Conflict, Invalid
 from holdfast.domain.ids import PrincipalId, RunId, ThreadId
 from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus, RunView
@@ -19,6 +18,7 @@ from holdfast.service.house import House
 from holdfast.service.runs import RunFilter, StartRun
 from holdfast.web import paging, routing, shapes, sse, streams, views
 from holdfast.web.paging import Cursor, Limit
+from holdfast.web.parameters import Amount, Flag, Time, ms_of
 from holdfast.web.routing import (
     Body,
     ExternalId,
@@ -33,7 +33,6 @@ from holdfast.web.routing import (
 )
 
 SEQ_MAX = limits.JOURNAL_STEPS_MAX
-AMOUNT_MAX = 2**53 - 1
 
 router = routing.router()
 
@@ -41,28 +40,6 @@ router = routing.router()
 # -- parameters -----------------------------------------------------------------------------------------------------
 
 
-def _strict_time(value: Any) -> Any:
-    if isinstance(value, str) and len(value) >= len("2026-01-01T00:00:00Z") and value[10] in "Tt":
-        return value
-    raise ValueError("a time is RFC 3339 with an offset, such as 2026-01-31T08:00:00Z")
-
-
-def _strict_number(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    raise ValueError("a number")
-
-
-def _strict_bool(value: Any) -> Any:
-    if value in ("true", "false", True, False):
-        return value
-    raise ValueError("true or false")
-
-
-Time = Annotated[
-    AwareDatetime, BeforeValidator(_strict_time), WithJsonSchema({"type": "string", "format": "date-time"})
-]
-Flag = Annotated[bool, BeforeValidator(_strict_bool)]
 Wait = Annotated[
     float,
     Query(
@@ -73,11 +50,6 @@ Wait = Annotated[
     ),
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=limits.TAG_CHARS_MAX)]
-Amount = Annotated[int, BeforeValidator(_strict_number), Field(ge=1, le=AMOUNT_MAX)]
-
-
-def _ms(time: datetime | None) -> int | None:
-    return None if time is None else int(time.timestamp() * 1000)
 
 
 class LimitsIn(Body):
@@ -134,14 +106,19 @@ class StartIn(Body):
             metadata=self.metadata,
             tags=tuple(self.tags),
             on_busy=self.on_busy,
-            start_after=_ms(self.start_after),
-            deadline=None if caps is None else _ms(caps.deadline),
+            start_after=ms_of(self.start_after),
+            deadline=None if caps is None else ms_of(caps.deadline),
             limits=None if caps is None else caps.caps(),
         )
 
 
 class CancelIn(Body):
     reason: str | None = Field(default=None, max_length=limits.ERROR_CHARS_MAX)
+    compensate: bool = Field(
+        default=False,
+        strict=True,
+        description="Before the run and its children end, what they did is undone, as far as their tools say how.",
+    )
 
 
 class RetryIn(Body):
@@ -181,6 +158,8 @@ async def start_run(
     house = house_of(request)
     streamed = _wants_events(request.headers.get("accept", ""))
     _check_held_open(body, streamed, wait)
+    if streamed or wait:
+        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been started and is to be shown
     key = await key_of(request, principal, idempotency_key)
     started = await runs.start(house, principal, body.ask(), key)
     run_id = started.view.run.id
@@ -287,8 +266,8 @@ async def list_runs(
         "principal_id": cast("PrincipalId | None", filter_id(ids.PRINCIPAL, "principal", initiator)),
         "parent_id": cast("RunId | None", filter_id(ids.RUN, "parent_id", parent_id)),
         "external_id": external_id,
-        "created_after": _ms(created_after),
-        "created_before": _ms(created_before),
+        "created_after": ms_of(created_after),
+        "created_before": ms_of(created_before),
         "include_children": include_children,
         "status": tuple(sorted(set(status or ()))),
     }
@@ -355,8 +334,10 @@ async def list_steps(
     """The steps of a run, oldest first, without what they recorded."""
     id = routing.run_id(run_id)
     here = paging.place(principal, "steps", {"run_id": run_id}, cursor, size=paging.NUMBER_BYTES)
-    run, found = await runs.steps(house_of(request), principal, id, here.number, limit + 1)
-    return paging.answer(here, found, limit, lambda entry: views.step_row(run, entry), lambda entry: entry.seq or 0)
+    house = house_of(request)
+    run, found = await runs.steps(house, principal, id, here.number, limit + 1)
+    acted = await runs.effects_of(house, run, found)
+    return paging.answer(here, found, limit, lambda e: views.step_row(run, e, acted), lambda entry: entry.seq or 0)
 
 
 @router.get(
@@ -364,8 +345,9 @@ async def list_steps(
 )
 async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
     """One step, with what it recorded."""
-    run, entry = await runs.step(house_of(request), principal, routing.run_id(run_id), seq)
-    return routing.json_response(views.step(run, entry))
+    house = house_of(request)
+    run, entry = await runs.step(house, principal, routing.run_id(run_id), seq)
+    return routing.json_response(views.step(run, entry, await runs.effects_of(house, run, [entry])))
 
 
 @router.get(
@@ -413,8 +395,9 @@ async def cancel_run(
 ) -> Response:
     """Ask a run and its children to stop. A queued or waiting one ends at once, a running one as soon as it can."""
     key = await key_of(request, principal, idempotency_key)
-    reason = None if body is None else body.reason
-    outcome = await runs.cancel(house_of(request), principal, routing.run_id(run_id), reason, key)
+    given = body or CancelIn()
+    id = routing.run_id(run_id)
+    outcome = await runs.cancel(house_of(request), principal, id, given.reason, key, compensate=given.compensate)
     headers = routing.replay_headers(outcome.replayed)
     return routing.json_response(views.run(outcome.view), outcome.status, headers)
 
@@ -433,7 +416,7 @@ async def retry_run(
     key = await key_of(request, principal, idempotency_key)
     given = None if body is None else body.limits
     caps = None if given is None else given.caps()
-    deadline = None if given is None else _ms(given.deadline)
+    deadline = None if given is None else ms_of(given.deadline)
     id = routing.run_id(run_id)
     retried = await runs.retry(house_of(request), principal, id, caps, key, deadline=deadline)
     headers = routing.replay_headers(retried.replayed)

@@ -10,7 +10,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.domain.agents import AgentKind, EffectClass
+from holdfast.domain.agents import AgentKind
+from holdfast.domain.approvals import ApprovalStatus, ApprovalType, DecisionKind, OnExpiry
+from holdfast.domain.effects import EffectClass, EffectStatus
 from holdfast.domain.journal import StepKind, StepStatus
 from holdfast.domain.runs import OnBusy, RunStatus
 from holdfast.domain.threads import Role, ThreadStatus
@@ -57,11 +59,14 @@ class RunErrorOut(BaseModel):
 
 
 class WaitOut(BaseModel):
-    """What a run waits for, by type: a run that holds its thread, a timer, a child, a worker that serves its agent."""
+    """What a run waits for, by type: leave for a call, an answer, what became of an effect, an event from outside, a
+    run that holds its thread, a timer, a child, a worker that serves its agent."""
 
-    type: Literal["run", "timer", "child", "worker"]
+    type: Literal["approval", "ask", "effect", "event", "run", "timer", "child", "worker"]
     id: str
     step: str | None = None
+    run_id: str | None = Field(default=None, description="The run below this one that asks; its own have none.")
+    key: str | None = Field(default=None, description="The key of an awaited event.")
     due_at: datetime | None = None
 
 
@@ -122,6 +127,16 @@ class StepErrorOut(BaseModel):
     details: dict[str, Any] = {}
 
 
+class StepEffectOut(Shape):
+    """What the ledger says of a tool's step."""
+
+    id: str
+    effect_class: EffectClass
+    status: EffectStatus
+    idempotency_key: str
+    attempt: int
+
+
 class StepRow(Shape):
     """A step of a run, without its payload."""
 
@@ -137,7 +152,7 @@ class StepRow(Shape):
     input_digest: str | None
     error: StepErrorOut | None
     usage: UsageOut | None
-    effect: None
+    effect: StepEffectOut | None
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -193,10 +208,25 @@ class MessageOut(Shape):
     created_at: datetime
 
 
+class RuleOut(BaseModel):
+    """A rule on a tool's calls. `when` is true, conditions on arguments, or "code"."""
+
+    decision: Literal["confirm", "deny"]
+    when: Any
+    reason: str | None = None
+    roles: list[str] = []
+    quorum: int | None = None
+    four_eyes: bool | None = None
+    expires_ms: int | None = None
+    on_expiry: OnExpiry | None = None
+
+
 class ToolOut(BaseModel):
     name: str
     description: str | None = None
     effect: EffectClass | None = None
+    policy: list[RuleOut] = []
+    external: bool = False
     enabled: bool = True
 
 
@@ -226,6 +256,112 @@ class ToolSwitchOut(Shape):
     name: str
     enabled: bool
     agents: list[str]
+
+
+class DecisionOut(Shape):
+    """What one principal said of a question. `void`: it was said of other arguments than those that stand now."""
+
+    principal: str | None
+    name: str
+    decision: DecisionKind
+    arguments: dict[str, Any] | None
+    answer: Any
+    note: str | None
+    void: bool
+    at: datetime
+
+
+class DeciderOut(Shape):
+    """Who decides holds one of these roles."""
+
+    roles: list[str]
+
+
+class ApprovalRow(Shape):
+    """A question that a run waits for, without what led to it."""
+
+    id: str
+    type: ApprovalType
+    status: ApprovalStatus
+    version: int
+    group: str
+    run_id: str
+    root_run_id: str
+    thread_id: str
+    step: str
+    agent: str
+    tool: str | None
+    effect_id: str | None
+    arguments: dict[str, Any] | None
+    arguments_hash: str | None
+    schema_: Any = Field(alias="schema")
+    choices: list[Any] | None
+    default: Any
+    answer: Any
+    reason: str | None
+    message: str
+    requested_by: str
+    may_decide: list[DeciderOut]
+    quorum: int
+    four_eyes: bool
+    decisions: list[DecisionOut]
+    expires_at: datetime | None
+    on_expiry: OnExpiry
+    escalated: bool
+    created_at: datetime
+    resolved_at: datetime | None
+
+
+class ApprovalOut(ApprovalRow):
+    """A question that a run waits for."""
+
+    context: list[MessageOut] = Field(description="What led to it: the last messages before it was asked.")
+
+
+class EffectErrorOut(BaseModel):
+    """Why an effect failed, or what was said of it. `decision`: who said so, where no question holds it."""
+
+    code: str
+    message: str | None = None
+    decision: DecisionOut | None = None
+
+
+class EffectOut(Shape):
+    """A side effect of a tool call, as the ledger has it."""
+
+    id: str
+    run_id: str
+    run_ended: bool
+    step: str
+    agent: str
+    tool: str
+    effect_class: EffectClass
+    version: str
+    status: EffectStatus
+    arguments: dict[str, Any]
+    arguments_hash: str
+    idempotency_key: str
+    attempt: int
+    provider_ref: str | None
+    planned_at: datetime
+    started_at: datetime | None
+    deadline: datetime | None
+    ended_at: datetime | None
+    error: EffectErrorOut | None
+    duplicate_of: str | None
+    compensates: str | None
+
+
+class EventOut(Shape):
+    """An event from outside, as it is kept."""
+
+    id: str
+    name: str
+    key: str | None
+    external_id: str | None
+    data: Any
+    created_at: datetime
+    runs: int = Field(description="How many runs waited for it and were woken; 0 when it had been sent before.")
 
 
 class HealthOut(Shape):

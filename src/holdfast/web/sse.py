@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Final, Generic, Protocol, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from holdfast.domain import limits
 
@@ -33,6 +33,10 @@ class Source(Protocol[T_co]):
     def __aiter__(self) -> AsyncIterator[T_co]: ...
 
     def close(self) -> None: ...
+
+
+class _Gone(Exception):
+    """The client has: the server said so, with an `OSError`, when something was sent (ASGI's HTTP 2.4)."""
 
 
 OnGone = Callable[[], Awaitable[None]]
@@ -78,12 +82,11 @@ class EventStream(Response, Generic[T]):
             self._source.close()
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.create_task(self._send_all(send), name="holdfast-stream")
         gone = asyncio.create_task(disconnected(receive), name="holdfast-stream-gone")
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            ended = sending.done()
+            ended = sending.done() and not isinstance(sending.exception(), _Gone)
         finally:
             await _stopped(gone)
             await _stopped(sending)
@@ -97,6 +100,7 @@ class EventStream(Response, Generic[T]):
 
     async def _send_all(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        await _sent(send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sent_at = checked_at = loop.time()
         await _chunk(send, b": open\n\n")
         async with contextlib.aclosing(_closable(self._source)) as told:
@@ -119,7 +123,15 @@ async def _closable(source: Source[T]) -> AsyncGenerator[T]:
 
 
 async def _chunk(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await _sent(send, {"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _sent(send: Send, message: Message) -> None:
+    """An `OSError` of the source is a failure; one of the wire is the client's leaving."""
+    try:
+        await send(message)
+    except OSError as exc:
+        raise _Gone from exc
 
 
 async def disconnected(receive: Receive) -> None:

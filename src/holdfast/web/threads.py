@@ -32,7 +32,7 @@ class ThreadIn(Body):
 
 
 class ThreadChangeIn(Body):
-    """What is given is set, the rest stays. An empty title, or empty metadata, removes it."""
+    """What is given is set, the rest stays; null leaves it as it is. An empty title, or empty metadata, removes it."""
 
     title: str | None = Field(default=None, max_length=limits.TITLE_CHARS_MAX)
     metadata: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ async def get_thread(request: Request, thread_id: str, principal: Reads) -> Resp
     tags=["threads"],
 )
 async def change_thread(request: Request, thread_id: str, body: ThreadChangeIn, principal: Writes) -> Response:
-    """Change a thread's title or metadata."""
+    """Change a thread's title or metadata. What changes nothing leaves `updated_at`."""
     wanted = Change(body.title, body.metadata)
     view = await threads.change(house_of(request), principal, routing.thread_id(thread_id), wanted)
     return routing.json_response(views.thread(view))

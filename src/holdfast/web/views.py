@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from holdfast.bus.base import Change
+from holdfast.domain.approvals import Approval
+from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode
 from holdfast.domain.events import Event, or_none, timestamp, usage_of, waiting_on
-from holdfast.domain.ids import MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
-from holdfast.domain.journal import Entry
+from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
+from holdfast.domain.journal import Entry, StepStatus
 from holdfast.domain.messages import parts_of, step_output
 from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.domain.threads import Message, ThreadView
 from holdfast.service.agents import AgentView, ToolView
+from holdfast.service.approvals import ApprovalView, decision_json
+from holdfast.service.awaited import Sent
+from holdfast.service.effects import EffectView
 from holdfast.web.routing import json_of
 
 
@@ -110,15 +115,16 @@ def _waits(view: RunView) -> list[dict[str, Any]]:
     return []
 
 
-def step_row(r: Run, entry: Entry) -> bytes:
-    return json_of(_step(r, entry))
+def step_row(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> bytes:
+    return json_of(_step(r, entry, acted))
 
 
-def step(r: Run, entry: Entry) -> bytes:
-    return _joined(_step(r, entry), output=step_output(entry.kind, entry.payload))
+def step(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> bytes:
+    return _joined(_step(r, entry, acted), output=step_output(entry.kind, entry.payload))
 
 
-def _step(r: Run, entry: Entry) -> dict[str, Any]:
+def _step(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> dict[str, Any]:
+    effect = None if entry.status is StepStatus.VOIDED else acted.get(entry.key or "")
     return {
         "run_id": text(RUN, r.id),
         "seq": entry.seq,
@@ -132,10 +138,104 @@ def _step(r: Run, entry: Entry) -> dict[str, Any]:
         "input_digest": None if entry.digest is None else entry.digest.hex(),
         "error": decode(entry.error),
         "usage": None if entry.usage is None else usage_of(entry.usage),
-        "effect": None,
+        "effect": None if effect is None else _step_effect(effect),
         "started_at": or_none(entry.started_at),
         "ended_at": or_none(entry.ended_at),
     }
+
+
+def _step_effect(e: Effect) -> dict[str, Any]:
+    return {
+        "id": text(EFFECT, e.id),
+        "effect_class": e.effect_class.value,
+        "status": e.status.value,
+        "idempotency_key": e.idempotency_key,
+        "attempt": e.attempt,
+    }
+
+
+# -- holds ----------------------------------------------------------------------------------------------------------
+
+
+def approval_row(view: ApprovalView) -> bytes:
+    a = view.approval
+    return _joined(
+        _approval(a), arguments=a.arguments, schema=a.schema, choices=a.choices, default=a.default, answer=a.answer
+    )
+
+
+def approval(view: ApprovalView) -> bytes:
+    context = b"[" + b",".join(message(m) for m in view.context) + b"]"
+    return approval_row(view)[:-1] + b',"context":' + context + b"}"
+
+
+def _approval(a: Approval) -> dict[str, Any]:
+    return {
+        "id": text(APPROVAL, a.id),
+        "type": a.type.value,
+        "status": a.status.value,
+        "version": a.version,
+        "group": a.group,
+        "run_id": text(RUN, a.run_id),
+        "root_run_id": text(RUN, a.root_id),
+        "thread_id": text(THREAD, a.thread_id),
+        "step": a.key,
+        "agent": a.agent,
+        "tool": a.tool,
+        "effect_id": _id(EFFECT, a.effect_id),
+        "arguments_hash": None if a.arguments_hash is None else a.arguments_hash.hex(),
+        "reason": a.reason,
+        "message": a.message,
+        "requested_by": text(PRINCIPAL, a.requested_by),
+        "may_decide": [{"roles": sorted(roles)} for roles in a.demand.roles],
+        "quorum": a.demand.quorum,
+        "four_eyes": a.demand.four_eyes,
+        "decisions": [decision_json(d) for d in a.decisions],
+        "expires_at": or_none(a.expires_at),
+        "on_expiry": a.demand.on_expiry.value,
+        "escalated": a.escalated,
+        "created_at": timestamp(a.created_at),
+        "resolved_at": or_none(a.resolved_at),
+    }
+
+
+def effect(view: EffectView) -> bytes:
+    e = view.effect
+    members = {
+        "id": text(EFFECT, e.id),
+        "run_id": text(RUN, e.run_id),
+        "run_ended": view.run_ended,
+        "step": e.key,
+        "agent": e.agent,
+        "tool": e.tool,
+        "effect_class": e.effect_class.value,
+        "version": e.version,
+        "status": e.status.value,
+        "arguments_hash": e.arguments_hash.hex(),
+        "idempotency_key": e.idempotency_key,
+        "attempt": e.attempt,
+        "provider_ref": e.provider_ref,
+        "planned_at": timestamp(e.planned_at),
+        "started_at": or_none(e.started_at),
+        "deadline": or_none(e.deadline),
+        "ended_at": or_none(e.ended_at),
+        "duplicate_of": _id(EFFECT, e.duplicate_of),
+        "compensates": _id(EFFECT, e.compensates),
+    }
+    return _joined(members, arguments=e.arguments, error=e.error)
+
+
+def sent(found: Sent) -> bytes:
+    e = found.event
+    members = {
+        "id": text(EVENT, e.id),
+        "name": e.name,
+        "key": e.key or None,
+        "external_id": e.external_id,
+        "created_at": timestamp(e.created_at),
+        "runs": len(found.woken),
+    }
+    return _joined(members, data=e.data)
 
 
 # -- threads --------------------------------------------------------------------------------------------------------
