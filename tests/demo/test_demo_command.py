@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from holdfast.demo.models import choose
@@ -28,7 +29,12 @@ def test_the_tour_works_and_works_again_on_the_same_files(tmp_path: Path) -> Non
         "handed over to refunds",
         "run.succeeded",
         "products ran low",
-        "at-least-once",
+        "I have written to ada.reyes@example.com",
+        "waiting: support wants to call refund_order, a refund above 100 euros",
+        "I have refunded 200.00 EUR",
+        "403 four_eyes",
+        "I have refunded 1065.00 EUR",
+        "refunds: 4, mails: 1, pickups: 0",
         "everything worked",
     ):
         assert words in first.stdout, first.stdout
@@ -37,9 +43,10 @@ def test_the_tour_works_and_works_again_on_the_same_files(tmp_path: Path) -> Non
     second = holdfast("demo", "--once", cwd=tmp_path)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "from an earlier start" in second.stdout
-    assert "2 refunds" in second.stdout
-    assert '"refunded": true' not in second.stdout
+    assert "4 refunds" in second.stdout
     assert "has been refunded in full already" in second.stdout
+    assert "waiting: " not in second.stdout, "of the valuable order less than 100 euros are left"
+    assert "refunds: 5, mails: 2, pickups: 0" in second.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="the lines are for curl")
@@ -48,18 +55,45 @@ def test_the_printed_lines_work_when_copied(tmp_path: Path) -> None:
         url = process.url()
         assert f"{url}/docs" in process.output
         lines = [line for line in process.lines if line.startswith("curl ")]
-        assert len(lines) == 7
-        answers = [copied(line) for line in lines]
-        for answer in answers[:4]:
-            assert json.loads(answer)["status"] == "succeeded", answer
-        assert "event: run.succeeded" in answers[4]
-        assert len(json.loads(answers[5])["data"]) == 5
-        models = {agent["id"]: agent.get("model") for agent in json.loads(answers[6])["data"]}
+        answers = iter([copied(line) for line in lines])
+        for _ in ("chat", "refund", "redirect", "hand-off"):
+            assert json.loads(next(answers))["status"] == "succeeded"
+        assert "event: run.succeeded" in next(answers)
+        assert json.loads(next(answers))["status"] == "succeeded", "the mail"
+        assert json.loads(next(answers))["waiting_on"][0]["type"] == "approval"
+        (asked,) = json.loads(next(answers))["data"]
+        assert asked["arguments"]["amount"] == "267.00"
+        assert json.loads(next(answers))["arguments"]["amount"] == "200.00"
+        assert json.loads(next(answers))["status"] == "waiting"
+        assert json.loads(next(answers))["code"] == "four_eyes"
+        approved = json.loads(next(answers))
+        assert approved["status"] == "approved"
+        crashing, refund, ringing, rang = (json.loads(next(answers)) for _ in range(4))
+        assert (crashing["fault"], ringing["fault"]) == ("crash", "crash")
+        assert "refunded 1.50 EUR" in refund["output"]
+        assert rang["waiting_on"][0]["type"] == "effect"
+        (unknown,) = json.loads(next(answers))["data"]
+        assert (unknown["tool"], unknown["status"]) == ("call_courier", "unknown")
+        assert json.loads(next(answers))["status"] == "committed"
+        books = json.loads(next(answers))
+        paid = sorted(row["amount_cents"] for row in books["refunds"])
+        assert paid == [150, 4190, 6830, 20000, 106500], "each once"
+        assert [len(books["mails"]), len(books["pickups"])] == [1, 1]
+        assert len(json.loads(next(answers))["data"]) == 5
+        models = {agent["id"]: agent.get("model") for agent in json.loads(next(answers))["data"]}
         assert models["support"] == "scripted:scripted"
+        assert list(answers) == []
+        assert (tmp_path / "here" / "approver.key").read_text().strip() in process.output
         process.send(signal.SIGINT)
         assert process.ends() == 0
         assert "Traceback" not in process.output
     assert (tmp_path / "here" / "shop.db").exists()
+    with pytest.raises(httpx.TransportError):  # it was stopped, too
+        httpx.get(f"{provider_in(lines)}/books")
+
+
+def provider_in(lines: list[str]) -> str:
+    return next(line.split("'")[1].removesuffix("/books") for line in lines if line.endswith("/books'"))
 
 
 def copied(line: str) -> str:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.demo.shop import DAMAGED_ORDER, DELIVERED_ORDER, OPEN_ORDER, SHIPPED_ORDER, Address, Shop, euros
+from holdfast.demo.shop import (
+    CATERING_ORDER,
+    DAMAGED_ORDER,
+    DELIVERED_ORDER,
+    FEATURED,
+    OPEN_ORDER,
+    SHIPPED_ORDER,
+    VALUABLE_ORDER,
+    Address,
+    Shop,
+    euros,
+)
 
 NEW = Address("7 Mill Lane", "20457", "Hamburg")
 
@@ -46,9 +57,11 @@ def test_the_same_rows_are_made_everywhere_and_only_once(shop: Shop, tmp_path: P
 
 
 def test_the_orders_that_the_demo_speaks_of_are_as_it_says(shop: Shop) -> None:
-    states = {number: shop.order(number) for number in (DELIVERED_ORDER, DAMAGED_ORDER, SHIPPED_ORDER, OPEN_ORDER)}
-    found = {number: order["status"] for number, order in states.items() if order}
-    assert list(found.values()) == ["delivered", "delivered", "shipped", "processing"]
+    states = {number: shop.order(number) for number in FEATURED}
+    assert {number: order["status"] for number, order in states.items() if order} == FEATURED
+    totals = {number: order["total"] for number, order in states.items() if order}
+    assert (totals[DELIVERED_ORDER], totals[DAMAGED_ORDER]) == ("68.30 EUR", "41.90 EUR")
+    assert (totals[VALUABLE_ORDER], totals[CATERING_ORDER]) == ("267.00 EUR", "1065.00 EUR")
     assert {order["customer"] for order in states.values() if order} == {"Ada Reyes"}
     assert shop.shipment(SHIPPED_ORDER)
     assert shop.shipment(OPEN_ORDER) is None
@@ -74,8 +87,30 @@ def test_never_more_is_refunded_than_was_paid(shop: Shop) -> None:
     assert shop.counts()["refunds"] == 2
 
 
+def test_a_refund_that_the_provider_declined_is_taken_back(shop: Shop) -> None:
+    assert shop.refund(DELIVERED_ORDER, None, "cracked", "run_1/a")["refunded"] is True
+    shop.take_back("run_1/a")
+    shop.take_back("run_1/a")
+    order = shop.order(DELIVERED_ORDER)
+    assert order is not None
+    assert order["refunded_cents"] == 0
+
+
+def test_only_delivered_orders_are_refunded(shop: Shop) -> None:
+    with sqlite3.connect(shop.path) as connection:
+        found = dict(connection.execute("SELECT status, min(id) FROM orders GROUP BY status").fetchall())
+    connection.close()
+    assert set(found) == {"processing", "shipped", "delivered", "cancelled"}
+    for status, order in found.items():
+        answer = shop.refund(order, None, "x", f"{status} order")
+        assert answer["refunded"] is (status == "delivered")
+        if status != "delivered":
+            assert answer["reason"] == f"order {order} is {status}, and only delivered orders can be refunded"
+    assert shop.counts()["refunds"] == 1
+
+
 def test_what_was_not_delivered_is_neither_refunded_nor_is_what_left_redirected(shop: Shop) -> None:
-    assert "not delivered" in shop.refund(SHIPPED_ORDER, None, "x", "a")["reason"]
+    assert "only delivered" in shop.refund(SHIPPED_ORDER, None, "x", "a")["reason"]
     assert "no order" in shop.refund(9_999, None, "x", "a")["reason"]
     assert "shipped" in shop.change_address(SHIPPED_ORDER, NEW)["reason"]
     assert "no order" in shop.change_address(9_999, NEW)["reason"]

@@ -18,7 +18,10 @@ from tests.cli.processes import ROOT, WAIT_S, Process, environment
 from tests.stubs import provider
 
 EXAMPLES = ROOT / "examples"
-TESTED = {"first_agent.py", "workflow.py", "handoff.py", "structured_output.py", "mounted.py", "kill9.py"}
+TESTED = {"first_agent.py", "workflow.py", "handoff.py", "structured_output.py", "mounted.py"} | {
+    "kill9.py",
+    "approval.py",
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +132,16 @@ def test_holdfast_is_mounted_beside_an_applications_own_routes_and_lifespan(tmp_
             watchdog.cancel()
 
 
-def test_the_kill_9_story_comes_true(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("kill9.py", ("The run survived.", "kill -9", "called again, with the same key")),
+        ("approval.py", ("is waiting, on: approval", "order 7: 120.00 euros, asked for 2 times", "It was paid once.")),
+    ],
+)
+def test_the_stories_come_true(name: str, says: tuple[str, ...], tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "kill9.py")],
+        [sys.executable, str(EXAMPLES / name)],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
@@ -140,6 +150,7 @@ def test_the_kill_9_story_comes_true(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "The run survived." in done.stdout
-    assert "kill -9" in done.stdout
+    assert done.stderr == ""
+    for words in says:
+        assert words in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -11,16 +11,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, cast
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolReturnPart
 
 from holdfast.testing import Call, RequestInfo, last_user_text
 
 ORDER: Final = re.compile(r"(?<![\d.,])#?(1\d{3})(?![\d.,]*\d)")
 EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-AMOUNT: Final = re.compile(r"(?:€|eur(?:os?)?)\s?(\d+(?:\.\d{1,2})?)|(\d+(?:\.\d{1,2})?)\s?(?:€|eur(?:os?)?\b)", re.I)
+_SUM: Final = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?|\d+(?:\.\d{1,2})?)"
+AMOUNT: Final = re.compile(rf"(?:€|\beur(?:os?)?)\s?{_SUM}|(?<![\d.,]){_SUM}\s?(?:€|eur(?:os?)?\b)", re.I)
 _PLACE: Final = (
     r"(?P<street>(?:(?!\bto\b)[^,\n?!])*\w),\s*(?P<postcode>[A-Z]{0,2}-?\d{4,6})\s+(?P<city>[^\W\d][^,.\n!?]*)"
 )
@@ -36,6 +38,8 @@ ASKS_ORDER: Final = "the order number"
 
 
 class Intent(Enum):
+    COURIER = "courier"
+    MAIL = "mail"
     REFUND = "refund"
     ADDRESS = "address"
     ORDERS = "orders"
@@ -48,6 +52,8 @@ class Intent(Enum):
 
 
 WORDS: Final = (
+    (Intent.COURIER, r"\b(?:call|phone|ring|tell|ask) the (?:courier|carrier|driver)\b"),
+    (Intent.MAIL, r"\b(?:(?:e-?)?mail|write) (?:me|us|her|him|them|the customer)\b|\bsend \w+ an? (?:e-?)?mail\b"),
     (Intent.REFUND, r"\brefund|money back|\breturn(?:ing)?\b|reimburse"),
     (Intent.ADDRESS, r"\baddress|\bredirect|\bdeliver (?:it|this|that) to|\bsend (?:it|this|that) to|\bmoved\b"),
     (Intent.ORDERS, r"\b(?:my|all|list|which|what) (?:\w+ )?orders\b|order history"),
@@ -58,8 +64,11 @@ WORDS: Final = (
     (Intent.GREETING, r"^\s*(?:hi|hello|hey|good (?:morning|evening|afternoon))\b"),
 )  # fmt: skip
 
+# What an order's number, given when we asked for it, was asked for.
+ASKABLE: Final = (Intent.COURIER, Intent.MAIL, Intent.REFUND, Intent.ADDRESS)
+
 REASONS: Final = re.compile(
-    r"\b(?:because|since|as it|broken?|damaged|crack\w*|defect\w*|wrong|late|missing|dent\w*|chipped|leak\w*"
+    r"\b(?:because|since|as it|broken?|damaged|crack\w*|scratch\w*|defect\w*|wrong|late|missing|dent\w*|chipped|leak\w*"
     r"|too (?:big|small)|never arrived|does ?n.t (?:work|fit)|did ?n.t (?:like|work|arrive))\b",
     re.I,
 )
@@ -91,8 +100,8 @@ class Talk:
 
 
 def orders_in(text: str) -> list[int]:
-    """The orders that a text names; a postcode in an address is none."""
-    return list(dict.fromkeys(int(number) for number in ORDER.findall(_without_address(text))))
+    """The orders that a text names; a postcode in an address is none, nor is an amount."""
+    return list(dict.fromkeys(int(number) for number in ORDER.findall(AMOUNT.sub(" ", _without_address(text)))))
 
 
 def address_in(text: str) -> re.Match[str] | None:
@@ -141,9 +150,8 @@ def heard(messages: Sequence[ModelMessage], tools: Sequence[str]) -> Talk:
 
 
 def _user_texts(message: ModelMessage) -> list[str]:
-    if not isinstance(message, ModelRequest):
-        return []
-    return [last_user_text([message])] if any(isinstance(p, UserPromptPart) for p in message.parts) else []
+    text = last_user_text([message])
+    return [text] if text else []
 
 
 def _texts(message: ModelMessage) -> list[str]:
@@ -162,7 +170,9 @@ def intent_of(talk: Talk) -> Intent:
         if ASKS_EMAIL in talk.asked and EMAIL.search(talk.said):
             return Intent.ORDERS
         if ASKS_ORDER in talk.asked and orders_in(talk.said):
-            return next((i for i, words in WORDS[:2] if re.search(words, talk.asked.lower())), Intent.STATUS)
+            return next(
+                (i for i, words in WORDS if i in ASKABLE and re.search(words, talk.asked.lower())), Intent.STATUS
+            )
     if by_words in (None, Intent.GREETING):
         return Intent.STATUS if orders_in(talk.said) else by_words or Intent.UNKNOWN
     return by_words
@@ -217,13 +227,19 @@ def refund(talk: Talk) -> Reply:
     if known["status"] != "delivered":
         state = "was cancelled" if known["status"] == "cancelled" else f"is {known['status']}, not delivered"
         return f"Order {order} {state}, so I cannot refund it. Is there anything else I can do?"
+    left = _euros(known["total"]) - _euros(known["refunded"])
+    if left <= 0:
+        return f"Order {order} has been refunded in full already."
     reason = _reason(talk)
     if reason is None:
         return f"I can refund order {order} ({_listed(known['items'])}). May I ask {ASKS_REASON}"
-    arguments: dict[str, Any] = {"order_id": order, "reason": reason}
-    if (amount := AMOUNT.search(talk.said)) is not None:
-        arguments["amount"] = amount[1] or amount[2]
-    return ["Let me do that for you.", Call("refund_order", arguments)]
+    asked = AMOUNT.search(talk.said)
+    amount = str(left) if asked is None else (asked[1] or asked[2]).replace(",", "")
+    return ["Let me do that for you.", Call("refund_order", {"order_id": order, "amount": amount, "reason": reason})]
+
+
+def _euros(shown: str) -> Decimal:
+    return Decimal(shown.removesuffix(" EUR"))
 
 
 def _reason(talk: Talk) -> str | None:
@@ -235,13 +251,50 @@ def _reason(talk: Talk) -> str | None:
 def _refund_in_words(talk: Talk, order: int) -> str:
     if "refund_order" in talk.failures:
         return f"I could not refund order {order}: {talk.failures['refund_order']}"
-    made = cast("dict[str, Any]", talk.answers["refund_order"])
+    made = talk.answers["refund_order"]
+    if not isinstance(made, dict):
+        return f"Done: a colleague says that the refund for order {order} was made."
     if not made["refunded"]:
         return f"I cannot refund that: {made['reason']}."
     return (
         f"Done: I have refunded {made['amount']} for order {order}. The refund has number {made['refund_id']} and "
         "reaches your account within three days. I am sorry for the trouble."
     )
+
+
+def mail(talk: Talk) -> Reply:
+    order = talk.order
+    if "send_mail" not in talk.tools:
+        return "I cannot write mails from here. The support desk can: ask the agent support."
+    if order is None:
+        return f"I can e-mail you about an order. Please tell me {ASKS_ORDER}."
+    if not talk.heard("order_status"):
+        return Call("order_status", {"order_id": order})
+    found = talk.answers.get("order_status")
+    if not isinstance(found, dict):
+        return _not_found(talk, "order_status")
+    if "send_mail" in talk.failures:
+        return f"I could not send the mail: {talk.failures['send_mail']}"
+    known = cast("dict[str, Any]", found)
+    if talk.heard("send_mail"):
+        return f"Done: I have written to {known['email']} about order {order}."
+    text = f"Your order {order} ({_listed(known['items'])}; {known['total']}) is {known['status']}."
+    return Call("send_mail", {"to": known["email"], "subject": f"Your order {order}", "text": text})
+
+
+def courier(talk: Talk) -> Reply:
+    order = talk.order
+    if "call_courier" not in talk.tools:
+        return "I cannot call the courier from here. The support desk can: ask the agent support."
+    if order is None:
+        return f"I can call the courier. Please tell me {ASKS_ORDER}."
+    if "call_courier" in talk.failures:
+        return f"I could not reach the courier: {talk.failures['call_courier']}"
+    if not talk.heard("call_courier"):
+        return Call("call_courier", {"order_id": order, "message": talk.said.strip()[:200]})
+    made = talk.answers["call_courier"]
+    ticket = f" The ticket is {made['ticket']}." if isinstance(made, dict) and "ticket" in made else ""
+    return f"Done: the courier has been called about order {order}.{ticket}"
 
 
 def address(talk: Talk) -> Reply:
@@ -341,11 +394,15 @@ def _abilities(talk: Talk) -> str:
         ("transfer_to_refunds", "hand you over for a refund"),
         ("change_address", "change the address of an order"),
         ("search_products", "look up a product's price and stock"),
+        ("send_mail", "e-mail you about an order"),
+        ("call_courier", "call the courier"),
     )
     return f"I can {_listed([text for tool, text in known if tool in talk.tools], 'or')}."
 
 
 HANDLERS: Final[dict[Intent, Callable[[Talk], Reply]]] = {
+    Intent.COURIER: courier,
+    Intent.MAIL: mail,
     Intent.REFUND: refund,
     Intent.ADDRESS: address,
     Intent.ORDERS: orders,

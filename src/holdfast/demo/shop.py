@@ -1,8 +1,8 @@
 """The demo's shop: a real SQLite database beside Holdfast's own, as a team's application would have one.
 
 Rows are generated from a fixed seed, so that the order numbers in the demo's text mean the same on every machine.
-Every change carries a request key, unique per table: a tool that runs again after a crash (this release gives
-at-least-once) finds that its first try went through, and answers with that. Money is integer cents.
+Every change carries a request key, unique per table: a call that is made again under the same key finds that its first
+try went through, and answers with that. Money is integer cents.
 """
 
 from __future__ import annotations
@@ -27,8 +27,18 @@ FOUND_MAX: Final = 10
 # Orders that the demo's text speaks of: whatever the dice say of others, these are as described.
 DELIVERED_ORDER: Final = 1042
 DAMAGED_ORDER: Final = 1050
+VALUABLE_ORDER: Final = 1064
+CATERING_ORDER: Final = 1071
 SHIPPED_ORDER: Final = 1143
 OPEN_ORDER: Final = 1158
+FEATURED: Final = {
+    DELIVERED_ORDER: "delivered",
+    DAMAGED_ORDER: "delivered",
+    VALUABLE_ORDER: "delivered",
+    CATERING_ORDER: "delivered",
+    SHIPPED_ORDER: "shipped",
+    OPEN_ORDER: "processing",
+}
 
 SCHEMA: Final = """
 CREATE TABLE customers (
@@ -115,6 +125,14 @@ GOODS: Final = (
     ("baking tray", 2290), ("measuring spoons", 1190), ("kitchen scale", 4290), ("spice rack", 5250),
     ("dish towels", 1690), ("ice tray", 990), ("lunch box", 2390), ("water bottle", 2690),
 )  # fmt: skip
+
+# What they hold, where the sum matters: 68.30, 41.90, 267.00 and 1,065.00 euros.
+CONTENTS: Final = {
+    DELIVERED_ORDER: (("milk frother", 1), ("dish towels", 2)),
+    DAMAGED_ORDER: (("wine glasses", 1),),
+    VALUABLE_ORDER: (("coffee grinder", 3),),
+    CATERING_ORDER: (("coffee grinder", 6), ("pour-over kettle", 9)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +257,10 @@ class Shop:
     # -- changing -----------------------------------------------------------------------------------------------
 
     def refund(self, order_id: int, amount_cents: int | None, reason: str, request_key: str) -> dict[str, Any]:
-        """Give money back, once per request key and never more than was paid; without an amount, all that is left."""
+        """Give money back for a delivered order, once per request key and never more than was paid.
+
+        Without an amount, all that is left.
+        """
         with self._change() as connection:
             known = connection.execute("SELECT * FROM refunds WHERE request_key = ?", (request_key,)).fetchone()
             if known is not None:
@@ -247,8 +268,9 @@ class Shop:
             order = _order(connection, order_id)
             if order is None:
                 return {"refunded": False, "reason": f"there is no order {order_id}"}
-            if order["status"] in ("processing", "shipped"):
-                return {"refunded": False, "reason": f"order {order_id} is {order['status']}, not delivered yet"}
+            if order["status"] != "delivered":
+                why = f"order {order_id} is {order['status']}, and only delivered orders can be refunded"
+                return {"refunded": False, "reason": why}
             left = order["total_cents"] - order["refunded_cents"]
             amount = left if amount_cents is None else amount_cents
             if left <= 0:
@@ -260,6 +282,11 @@ class Shop:
                 (order_id, amount, reason, request_key),
             ).fetchone()
             return _refunded(made["id"], order_id, amount)
+
+    def take_back(self, request_key: str) -> None:
+        """A refund that the provider declined is none."""
+        with self._change() as connection:
+            connection.execute("DELETE FROM refunds WHERE request_key = ?", (request_key,))
 
     def change_address(self, order_id: int, to: Address) -> dict[str, Any]:
         """Send an order elsewhere, as long as it has not left. Doing it twice is doing it once."""
@@ -386,27 +413,27 @@ def _fill_products(connection: sqlite3.Connection, dice: random.Random) -> None:
 
 
 def _fill_order(connection: sqlite3.Connection, dice: random.Random, number: int, addresses: Sequence[Address]) -> None:
-    featured = {
-        DELIVERED_ORDER: "delivered",
-        DAMAGED_ORDER: "delivered",
-        SHIPPED_ORDER: "shipped",
-        OPEN_ORDER: "processing",
-    }
     age = (FIRST_ORDER + ORDERS - number) // 3 + dice.randint(0, 2)
     usual = "processing" if age < 4 else "shipped" if age < 9 else dice.choices(("delivered", "cancelled"), (15, 1))[0]
-    status = featured.get(number, usual)
-    customer = 1 if number in featured else dice.randint(1, CUSTOMERS)
+    status = FEATURED.get(number, usual)
+    customer = 1 if number in FEATURED else dice.randint(1, CUSTOMERS)
     address, placed = addresses[customer - 1], TODAY - timedelta(days=age)
     connection.execute(
         "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)",
         (number, customer, placed.isoformat(), status, address.street, address.postcode, address.city),
     )
-    for at in dice.sample(range(len(GOODS)), dice.randint(1, 3)):
+    drawn = [(at, dice.randint(1, 3)) for at in dice.sample(range(len(GOODS)), dice.randint(1, 3))]
+    for at, quantity in _contents(number) or drawn:
         connection.execute(
-            "INSERT INTO order_lines VALUES (?, ?, ?, ?)", (number, f"SKU-{100 + at}", dice.randint(1, 3), GOODS[at][1])
+            "INSERT INTO order_lines VALUES (?, ?, ?, ?)", (number, f"SKU-{100 + at}", quantity, GOODS[at][1])
         )
     if status in ("shipped", "delivered"):
         _fill_shipment(connection, dice, number, placed, status == "delivered")
+
+
+def _contents(number: int) -> list[tuple[int, int]]:
+    places = {name: at for at, (name, _) in enumerate(GOODS)}
+    return [(places[name], quantity) for name, quantity in CONTENTS.get(number, ())]
 
 
 def _fill_shipment(

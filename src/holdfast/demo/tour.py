@@ -1,7 +1,7 @@
 """The tour: the demo's requests as lines to copy, and the same requests made and told by `holdfast demo --once`.
 
 Both come from one table, so what is printed is what is tested. The tour is told from the outside, over HTTP, and may be
-taken again and again on the same files: a refund that was made is not made twice, and the desk says so.
+taken again and again on the same files: what was refunded is not refunded twice, and the desk says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import Any, Final, cast
 
 import httpx2
 
-from holdfast.demo.shop import DAMAGED_ORDER, DELIVERED_ORDER, OPEN_ORDER, SHIPPED_ORDER
+from holdfast.demo.desk import Demo
+from holdfast.demo.people import kept_in
+from holdfast.demo.shop import (
+    CATERING_ORDER,
+    DAMAGED_ORDER,
+    DELIVERED_ORDER,
+    OPEN_ORDER,
+    SHIPPED_ORDER,
+    VALUABLE_ORDER,
+)
 from holdfast.domain.errors import HoldfastError
 
 WAIT_S: Final = 30
@@ -28,13 +37,24 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody says to the question that a run waits with: the admin, or the approver with a key."""
+
+    title: str
+    body: dict[str, Any]
+    approver: bool = False
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
-    """One request of the tour: a run to start, answered when it ended or, with `stream`, by its events."""
+    """One request of the tour: a run to start, answered when it ended or waits or, with `stream`, by its events."""
 
     title: str
     agent: str
     input: Any
     stream: bool = False
+    words: tuple[Word, ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:
@@ -63,12 +83,39 @@ HAND_OFF: Final = Stop(
 RESTOCK: Final = Stop(
     "A workflow as a stream: parallel steps, a sleep, a child agent", "nightly-restock", {}, stream=True
 )
-STOPS: Final = (ASK, REFUND, REDIRECT, HAND_OFF, RESTOCK)
+MAIL: Final = Stop(
+    "A mail: its provider can be asked whether it went out", "support", f"E-mail me about order {SHIPPED_ORDER}."
+)
+LESS: Final = {"order_id": VALUABLE_ORDER, "amount": "200.00", "reason": "one of three is broken"}
+LEAVE: Final = Stop(
+    "A refund above 100 euros waits for leave: the run is answered as waiting",
+    "support",
+    f"Please refund order {VALUABLE_ORDER}, one piece is broken.",
+    words=(
+        Word(
+            "Give leave, but for less: exactly these arguments are executed",
+            {"decision": "approve", "arguments": LESS, "note": "Only one of the three is broken."},
+        ),
+    ),
+)
+FOUR_EYES: Final = Stop(
+    "Above 1,000 euros it takes four eyes",
+    "support",
+    f"Please refund order {CATERING_ORDER}, all of it arrived broken.",
+    words=(
+        Word("Who asked may not decide: 403", {"decision": "approve"}, status=403),
+        Word("The approver may", {"decision": "approve"}, approver=True),
+    ),
+)
+STOPS: Final = (ASK, REFUND, REDIRECT, HAND_OFF, RESTOCK, MAIL, LEAVE, FOUR_EYES)
 
-AT_LEAST_ONCE: Final = """\
-A recorded step never runs again. A tool that is killed half way runs again when the run goes on: in this release that
-is at-least-once. The shop's tools pass "run id / step key" to the database, which is the same both times, so the
-second try finds the first, and a refund is made once. Any tool of yours that changes something should do the same."""
+AGAIN: Final = f"Please refund 1.50 EUR of order {VALUABLE_ORDER}, it is scratched."
+RING: Final = f"Call the courier about order {SHIPPED_ORDER}: ring twice."
+JSON: Final = "-H 'content-type: application/json'"
+
+PROMISE: Final = """\
+A recorded step never runs again. What a tool does outside is done once, as far as its provider lets us know: a payment
+is repeated under its key, a mail is looked up, and of a call to the courier that was cut off a person is asked."""
 
 
 class TourFailed(HoldfastError):
@@ -77,11 +124,16 @@ class TourFailed(HoldfastError):
     code = "tour_failed"
 
 
-def invitation(url: str, directory: Path) -> str:
-    """What to try, as lines that work when copied."""
+def invitation(url: str, demo: Demo) -> str:
+    """What to try, as lines that work when copied. The demo has been started."""
     lines = ["Try it, in another terminal:"]
     for stop in STOPS:
         lines += ["", f"# {stop.title}", stop.curl(url)]
+        if stop is LEAVE:
+            lines += ["# The inbox: what waits for people, the oldest first", f"curl -s '{url}{INBOX}'"]
+        for word in stop.words:
+            lines += [f"# {word.title}", _resolving(url, word, demo.key_file)]
+    lines += _outside(url, demo.outside.url)
     lines += [
         "",
         "# What the runs were, and which agents there are",
@@ -89,16 +141,51 @@ def invitation(url: str, directory: Path) -> str:
         f"curl -s '{url}/v1/agents'",
         "",
         "Then kill this process with -9 while a run is under way, and start the demo again: the run goes on.",
-        AT_LEAST_ONCE,
-        f"Start over: rm -r {shlex.quote(str(directory))}",
+        PROMISE,
+        f"The approver's key: {kept_in(demo.key_file)}",
+        f"Start over: rm -r {shlex.quote(str(demo.directory.resolve()))}",
     ]
     return "\n".join(lines)
+
+
+INBOX: Final = "/v1/approvals?status=pending"
+
+
+def _resolving(url: str, word: Word, key_file: Path) -> str:
+    """A line that answers the oldest open question."""
+    first = f"$(curl -s '{url}{INBOX}' | grep -o 'apr_[0-9a-z]*' | head -1)"
+    who = f' -H "authorization: Bearer $(cat {shlex.quote(str(key_file))})"' if word.approver else ""
+    return f'curl -s "{url}/v1/approvals/{first}/resolve"{who} {JSON} -d {shlex.quote(json.dumps(word.body))}'
+
+
+def _outside(url: str, provider: str) -> list[str]:
+    """Lines that make the provider go wrong, and show what really happened."""
+    unknown = f"{url}/v1/effects?status=unknown"
+    first = f"$(curl -s '{unknown}' | grep -o 'eff_[0-9a-z]*' | head -1)"
+    outcome = shlex.quote(json.dumps({"outcome": "committed", "note": "They say that they were called."}))
+    return [
+        "",
+        "# The payment provider dies right after it paid: the refund is made once, and said to be done",
+        _arming(provider, "/refunds"),
+        Stop("", "support", AGAIN).curl(url),
+        "# The courier's line drops when they were told: nobody can know, so the run waits for a person",
+        _arming(provider, "/pickups"),
+        Stop("", "support", RING).curl(url),
+        f"curl -s '{unknown}'",
+        f'curl -s "{url}/v1/effects/{first}/resolve" {JSON} -d {outcome}',
+        "# What really happened, from the provider's own books",
+        f"curl -s --retry 9 --retry-delay 1 --retry-connrefused '{provider}/books'",
+    ]
+
+
+def _arming(provider: str, path: str) -> str:
+    return f"curl -s '{provider}/control' {JSON} -d {shlex.quote(json.dumps({'path': path, 'fault': 'crash'}))}"
 
 
 # --- taking it -------------------------------------------------------------------------------------------------------
 
 
-async def take(url: str, say: Say) -> None:
+async def take(url: str, demo: Demo, say: Say) -> None:
     """Make every request of the tour and tell what happens. Raises `TourFailed` if something is not as it should be."""
     async with httpx2.AsyncClient(base_url=url, timeout=REQUEST_S, trust_env=False) as client:
         models = {agent["id"]: agent for agent in (await _get(client, "/v1/agents"))["data"]}
@@ -107,21 +194,37 @@ async def take(url: str, say: Say) -> None:
             say(f"\n## {stop.title}\n→ {stop.agent}: {stop.input if isinstance(stop.input, str) else 'start'}")
             try:
                 async with asyncio.timeout(STOP_S):
-                    run = await (_follow(client, stop, say) if stop.stream else _ask(client, stop))
+                    run = await (_follow(client, stop, say) if stop.stream else _ask(client, stop, demo, say))
                     await _tell(client, stop, run, say)
             except TimeoutError:
                 raise TourFailed(f"{stop.agent} did not end within {STOP_S} s.") from None
-    say(f"\n{AT_LEAST_ONCE}\n\nThe tour is over: everything worked.")
+    books = await demo.outside.everything()
+    say(f"\nThe provider's own books: {', '.join(f'{name}: {len(rows)}' for name, rows in books.items())}")
+    say(f"\n{PROMISE}\n\nThe tour is over: everything worked.")
 
 
-async def _ask(client: httpx2.AsyncClient, stop: Stop) -> dict[str, Any]:
+async def _ask(client: httpx2.AsyncClient, stop: Stop, demo: Demo, say: Say) -> dict[str, Any]:
     answer = await client.post(stop.path(), json=stop.body)
     if answer.status_code != 201:
         raise TourFailed(f"POST {stop.path()} answered {answer.status_code}: {answer.text[:500]}")
     run = answer.json()
+    if run["status"] == "waiting" and stop.words:
+        await _resolve(client, stop, run, demo, say)
     while run["status"] not in ("succeeded", "failed", "cancelled"):
         run = await _get(client, f"/v1/runs/{run['id']}?wait={WAIT_S}")
     return run
+
+
+async def _resolve(client: httpx2.AsyncClient, stop: Stop, run: dict[str, Any], demo: Demo, say: Say) -> None:
+    """Say what there is to say to the question that the run waits with."""
+    (asked,) = (await _get(client, f"{INBOX}&run_id={run['id']}"))["data"]
+    say(f"  · waiting: {asked['message']}, {asked['reason']}: {json.dumps(asked['arguments'])}")
+    for word in stop.words:
+        headers = {"authorization": f"Bearer {kept_in(demo.key_file)}"} if word.approver else {}
+        answer = await client.post(f"/v1/approvals/{asked['id']}/resolve", json=word.body, headers=headers)
+        if answer.status_code != word.status:
+            raise TourFailed(f"{word.title}: answered {answer.status_code}: {answer.text[:500]}")
+        say(f"  · {word.title} → {answer.status_code} {answer.json().get('code', answer.json().get('status'))}")
 
 
 async def _follow(client: httpx2.AsyncClient, stop: Stop, say: Say) -> dict[str, Any]:
