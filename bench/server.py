@@ -15,7 +15,7 @@ async def lookup(id: int) -> dict[str, object]:
     return {"id": id, "status": "shipped"}
 
 
-@tool(name="change")
+@tool(name="change", effect="keyed")
 async def change(id: int) -> dict[str, object]:
     """Change an order."""
     return {"id": id, "status": "changed"}
