@@ -65,10 +65,34 @@ LIMITS: Final = {
     "STEP_RETRIES_MAX": "`Retry(attempts=…)`",
     "RETRY_BACKOFF_MS": "default of `Retry(backoff_ms=…)`",
     "RETRY_BACKOFF_MS_MAX": "default of `Retry(backoff_ms_max=…)`",
+    "RETRY_AFTER_MS_MAX": "the longest wait that a provider's `Retry-After` is heeded for",
     "MODEL_ATTEMPTS": "tries of one model call, unless `model_retry` says otherwise",
     "MODEL_TIMEOUT_MS": "one try of a model call, unless `model_timeout` says otherwise",
     "TOOL_SWITCH_STALE_MS": "how long a process may not have heard that a tool was switched off or on",
     "TOOL_TIMEOUT_MS": "one tool call, unless the tool's `timeout` says otherwise",
+    "QUORUM_MAX": "`Confirm(quorum=…)`",
+    "EXPIRES_MS": "how long a question stands, unless it says otherwise",
+    "EXPIRES_MS_MAX": "how long it may",
+    "LEAVE_USABLE_MS": "leave that was given is good for so long, or until the question's own time is over if that is "
+    "later; then it is asked for again",
+    "QUESTION_CHARS_MAX": "the words of a `ctx.ask`",
+    "CHOICES_MAX": "choices of one question",
+    "NOTE_CHARS_MAX": "the note of a decision",
+    "CONTEXT_MESSAGES": "messages that an approval shows as what led to it",
+    "EVENT_KEEP_MS": "how long an event from outside is kept",
+    "EVENT_NAME_CHARS_MAX": "its name, and its key",
+    "EVENT_ID_CHARS_MAX": "its sender's id",
+    "EFFECT_TRIES": "how often a `keyed` call is made before a person is asked, unless the tool's `tries` says so",
+    "EFFECT_ROTATIONS_MAX": "how often a call is made anew after a reconciler said that nothing was done; then a "
+    "person is asked",
+    "RECONCILE_TRIES": "how often a reconciler is asked before a person is",
+    "RECONCILE_TIMEOUT_MS": "one try of a reconciler",
+    "COMPENSATE_TRIES": "how often a compensator is tried before a person is asked, unless its `tries` says otherwise",
+    "BUSINESS_KEY_CHARS_MAX": "what a `dedupe` template makes of a call",
+    "DEDUPE_WAIT_MS": "how long a call waits for the first one of the same `dedupe` key to end",
+    "DEDUPE_POLL_MS": "how often it looks",
+    "TRANSACTION_MS": "a tool's `ctx.tx`, from its first statement on",
+    "TRANSACTION_SQLITE_MS": "the same on SQLite, where nobody else can write meanwhile",
     "BODY_BYTES_MAX": "default of the setting `body_bytes_max`",
     "PAGE_SIZE": "rows of a page, unless `limit` says otherwise",
     "PAGE_SIZE_MAX": "the largest `limit`",
@@ -97,28 +121,44 @@ SCOPES: Final = {
     "threads:write": "making, changing and deleting threads",
     "runs:read": "runs, steps, prompts, events",
     "runs:write": "starting, cancelling and retrying runs",
+    "approvals:read": "questions, and what led to them",
+    "approvals:write": "answering questions, as far as each one lets",
+    "effects:read": "the ledger of side effects",
+    "effects:write": "saying what became of an effect of which nobody knows",
+    "events:write": "sending events that runs wait for",
     "metrics:read": "Prometheus metrics",
 }
 
 # What a request can be answered with besides the code of the class itself.
 REQUEST_CODES: Final = {
     "agent_disabled": "The agent is switched off.",
+    "already_decided": "You have decided this question; it takes somebody else.",
+    "already_resolved": "Somebody was first; `decision` is theirs.",
+    "approval_not_found": "There is no approval of this id, or it is another tenant's.",
     "agent_not_found": "There is no agent of this id. As a run's error: its worker no longer has it.",
     "authentication_not_configured": "There is no API key yet, and the request is not a plain local one. `serve` "
     "refuses to listen to others for the same reason.",
     "bad_cursor": "The cursor or event id is not one of this list, or of this run.",
     "child_depth": "A run would nest too deep.",
     "draining": "The process is stopping; another one, or the next start, will do it.",
+    "effect_not_found": "There is no effect of this id, or it is another tenant's.",
+    "event_conflict": "Another event was sent with this id.",
+    "expired": "The question was not answered in time.",
     "external_id_taken": "Another thread or run has this `external_id`.",
+    "four_eyes": "Who led to the call, or changed it, may not be the one who approves it.",
     "idempotency_conflict": "The `Idempotency-Key` was used with another body.",
     "internal_error": "A bug of ours. The server's log has the reason, under the `request_id`.",
     "invalid_api_key": "The key is wrong, expired or revoked.",
+    "invalid_answer": "The answer does not fit the question; `errors` names each place.",
+    "invalid_arguments": "The changed arguments do not fit the tool; `errors` names each place.",
+    "invalid_event": "An event needs a name.",
     "invalid_input": "The input does not fit the agent's input type; `errors` names each place.",
     "invalid_metadata": "The metadata is too large.",
     "invalid_name": "An API key needs a name.",
     "invalid_request": "A parameter or a field does not fit; `errors` names each place.",
     "invalid_scope": "An API key was asked for with a scope that does not exist.",
     "invalid_tags": "Too many tags.",
+    "invalid_time": "A time given in Python is not within the years 1 to 9999.",
     "key_not_found": "There is no API key of this id.",
     "malformed_json": "The body is not JSON.",
     "method_not_allowed": "The route does not know this method.",
@@ -128,20 +168,35 @@ REQUEST_CODES: Final = {
     "prompt_not_found": "The step asked no model.",
     "bad_request": "The request cannot be read.",
     "route_not_found": "There is no such route.",
-    "run_ended": "The run has succeeded or failed already.",
+    "role_missing": "The question is for people who hold a role that you do not.",
+    "run_ended": "The run has ended already, or was asked to stop.",
     "run_not_found": "There is no run of this id, or it is another tenant's.",
     "step_not_found": "The run has no step of this number.",
     "store_overloaded": "The database does not keep up.",
     "thread_busy": "The thread is held by a run that has not ended (`on_busy: reject`, or a delete).",
     "thread_hidden": "The thread belongs to a child run and goes with its parent.",
     "thread_not_found": "There is no thread of this id or `external_id`, or it is another tenant's.",
+    "transaction_timeout": "A tool's `ctx.tx` took too long and was undone. The tool sees it, no client does.",
     "tool_not_found": "No registered agent has a tool of this name.",
     "unsupported_media_type": "The body has to be `application/json`.",
+    "version_conflict": "The question has changed since you looked.",
+    "wrong_decision": "The question takes another kind of decision.",
 }
 
 # What `run.error.code` can be besides the code of the class itself.
 RUN_CODES: Final = {
     "agent_not_found": "The worker that took the run up no longer has its agent.",
+    "approval_expired": "A workflow's call needed leave, and nobody gave it in time.",
+    "approval_rejected": "Leave for a workflow's call was refused; the message has the note.",
+    "ask_rejected": "A question of `ctx.ask` was rejected.",
+    "duplicate_effect": "A workflow's call has the `dedupe` key of another one.",
+    "effect_changed": "The arguments of a call that may have been made are not those that the code asks for now.",
+    "effect_compensated": "The run asks for a call whose effect was undone.",
+    "effect_unknown": 'Nobody knows whether a call was made, and its tool says `on_unknown="fail"`.',
+    "invalid_arguments": "A workflow called a tool with arguments that do not fit its schema.",
+    "result_lost": "A call was made, but what came of it could not be recorded. It is not made again.",
+    "tool_error": "A workflow's tool raised an exception.",
+    "tool_timeout": "A workflow's tool gave no result within its timeout.",
     "version_changed": 'The agent\'s definition changed under the run, and it says `on_version_change="fail"`.',
     "journal_full": "The journal holds as many steps as it may. Use `ctx.restart` for longer work.",
     "limit_steps": "`steps_max` is reached.",
@@ -166,6 +221,13 @@ TOOL_CODES: Final = {
     "handoff_refused": ("A second hand-off in one answer, or one beyond the limit.", True),
     "tool_error": ("The tool raised anything else.", False),
     "tool_disabled": ("The tool is switched off.", False),
+    "tool_denied": ("A policy forbids the call.", False),
+    "approval_rejected": ("Leave was refused; the model is told the note.", False),
+    "approval_expired": ("Nobody gave leave in time.", False),
+    "duplicate_effect": ("Another call has the same `dedupe` key.", False),
+    "not_done": ("The tool raised `NotDone`.", False),
+    "effect_unknown": ('Nobody knows whether it was done, and the tool says `on_unknown="fail"`.', False),
+    "result_lost": ("It was done, but what came of it could not be recorded. It is not done again.", False),
     "tool_timeout": ("The tool gave no result within its timeout.", False),
     "not_encodable": ("The result cannot be stored as JSON.", False),
     "child_failed": ("An agent used as a tool did not succeed.", False),
@@ -201,10 +263,15 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
     "run.failed": ("it ended; see [errors](errors.md)", "error"),
     "run.cancelled": ("it ended because somebody asked for it", "reason"),
     "run.retried": ("it was queued again after it had failed", "voids"),
+    "run.compensating": (
+        "before it ends as `status` says, what it did is undone",
+        "status error? reason?",
+    ),
     "run.version_changed": ("the agent's definition is another one than before", "agent from to"),
     "step.opened": (
-        "a sleep or a child began; `due_at` for a sleep, `agent` for a child",
-        "key kind name attempt due_at? agent?",
+        "a sleep, a child or a wait for an event began; `due_at` for a sleep, `agent` for a child, `event` and "
+        "`event_key` for an event",
+        "key kind name attempt due_at? agent? event? event_key?",
     ),
     "step.completed": (
         "a step of a workflow, or a recorded value, is there",
@@ -222,10 +289,30 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "a model's answer, whole",
         "seq key kind name attempt status parts usage started_at ended_at message_id? role?",
     ),
-    "tool.started": ("a tool that may change something is about to run", "key kind name attempt"),
+    "tool.started": (
+        "a tool that may change something is about to run",
+        "key kind name attempt effect_id? effect_class?",
+    ),
     "tool.completed": (
         "a tool call, or a hand-off, has its result; `error` instead of `result` when it failed",
         "seq key kind name attempt status call_id result? error? started_at ended_at message_id? role?",
+    ),
+    "approval.requested": (
+        "a question opened: leave for a call, a `ctx.ask`, or the result of an external tool",
+        "key kind name attempt approval_id type message reason tool group expires_ms effect_id?",
+    ),
+    "approval.changed": (
+        "a decision that was not the last one, or others are asked now",
+        "key kind name attempt approval_id type status version note decided_by escalated",
+    ),
+    "approval.resolved": (
+        "a question is closed; `status` is the approval's",
+        "seq key kind name attempt approval_id type status version note decided_by answer? arguments_hash? demand? "
+        "arguments? edited_by? started_at ended_at message_id? role?",
+    ),
+    "effect.unknown": (
+        "nobody knows whether a call was made: a question what became of it opened",
+        "key kind name attempt approval_id effect_id type message reason tool group expires_ms",
     ),
     "custom": ("`ctx.emit`", "name data"),
     "state.changed": ("not sent in this release", "key name value"),
@@ -238,6 +325,7 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
 
 # Fields of the API's objects that their schema says nothing about.
 MEMBERS: Final = {
+    "Agent.compensate": "On which ends of a run what it did is undone: some of `failure` and `cancel`.",
     "Context.info": "Who and what this run is: see `RunInfo`.",
     "ToolContext.run_id": "The run's id, `run_…`.",
     "ToolContext.thread_id": "Its thread's, `thr_…`.",
@@ -283,7 +371,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "input": "as the agent accepted it",
         "output": "of a run that succeeded; text, or JSON of the declared type",
         "error": "why it failed",
-        "waiting_on": "what it waits for",
+        "waiting_on": "what it waits for, and what the runs below it ask",
         "start_after": "as given",
         "wake_at": "when the next timer of a waiting run is due",
         "cancel_requested_at": "when somebody asked it to stop",
@@ -310,9 +398,10 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
     },
     "WaitOut": {
         "type": "what kind of thing it is",
-        "id": "the run's or the agent's id, or the key of the sleep",
+        "id": "the approval's (also of `ask` and `effect`), the run's or the agent's id, the name of an event, or the "
+        "key of the sleep",
         "step": "the step that waits",
-        "due_at": "when a timer is due",
+        "due_at": "when a timer is due, or the wait for an event is over",
     },
     "UsageOut": {
         "requests": "model calls",
@@ -326,14 +415,14 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "seq": "its number, dense from 1",
         "pos": "its place among all entries; the id of its event",
         "key": "how the code finds it again",
-        "kind": "what kind of step it is; `interrupt`, `event` and `state` are not used in this release",
+        "kind": "what kind of step it is; `state` is not used in this release",
         "name": "as the code named it",
         "attempt": "rises when `retry` has voided it",
         "status": "`voided`: a retry declared it void",
         "input_digest": "stands for its arguments",
         "error": "`{code, message, error_type, details}` if it failed",
         "usage": "of a model step",
-        "effect": "always null in this release",
+        "effect": "`{id, effect_class, status, idempotency_key, attempt}` of a tool's step that is in the ledger",
         "started_at": "when its body began",
         "ended_at": "when it was done",
         "output": "what it recorded; left out in lists",
@@ -373,11 +462,101 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "metadata": "as declared",
         "model": "as named; null for a workflow",
         "instructions": "the plain texts among them",
-        "tools": "`{name, description, schema, effect, timeout_ms}` each",
+        "tools": "`{name, description, schema, effect, policy, external, timeout_ms, enabled}` each",
         "handoffs": "ids of agents that it may hand over to",
         "input_schema": "JSON schema of a run's `input`",
         "output_schema": "JSON schema of its `output`",
         "updated_at": "when a worker registered it last",
+    },
+    "ResolveIn": {
+        "decision": "`approve` or `reject` for leave, `answer` or `reject` for an ask or an external result, `answer` "
+        "for an effect",
+        "answer": "what the question asks for; for an effect `{outcome, result?}`",
+        "note": "shown to the model, and kept",
+        "version": "refuse unless the question is as it was when you looked",
+    },
+    "ApprovalOut": {
+        "id": "`apr_…`",
+        "type": "leave for a tool's call, a `ctx.ask`, the result of an external tool, or what became of an effect",
+        "status": "`cancelled`: its run ended first",
+        "version": "rises with each change",
+        "group": "questions of one group wake their run together",
+        "run_id": "the run that asks",
+        "root_run_id": "the run at the top of its tree",
+        "thread_id": "its thread",
+        "step": "the key of the question's step",
+        "agent": "who acts",
+        "tool": "whose call it is about",
+        "effect_id": "the effect it is about",
+        "arguments": "of the call, as they will be used; `ctx.ask` has none",
+        "arguments_hash": "SHA-256 of them in canonical form (RFC 8785); a decision is about exactly these",
+        "schema": "JSON schema of the arguments, or of the answer",
+        "choices": "the answer is one of these",
+        "default": "the answer if nobody gives one in time",
+        "answer": "as given",
+        "reason": "why leave is asked",
+        "message": "the question in words",
+        "requested_by": "the principal for whom it is asked",
+        "may_decide": "who decides holds a role of each; empty: everybody with the scope",
+        "quorum": "how many different people have to approve",
+        "four_eyes": "nobody who led to the call, or changed it, may approve it",
+        "decisions": "in the order in which they were made",
+        "expires_at": "until when it can be answered",
+        "on_expiry": "what happens then",
+        "escalated": "whether it has been asked of others once more",
+        "created_at": "when it was asked",
+        "resolved_at": "when it was closed",
+    },
+    "DecisionOut": {
+        "principal": "who; null for what expiry decided",
+        "name": "their name",
+        "decision": "what they said",
+        "arguments": "if they changed them",
+        "answer": "if they gave one",
+        "note": "as given",
+        "void": "it was about other arguments, and does not count any more",
+        "at": "when",
+    },
+    "OutcomeIn": {
+        "outcome": "it was done, or it was not: then it is done now, under a new idempotency key",
+        "note": "kept",
+    },
+    "EffectOut": {
+        "id": "`eff_…`",
+        "run_id": "whose call it is",
+        "run_ended": "whether that run has ended; then a resolution resumes nothing",
+        "step": "the key of the call's step",
+        "agent": "who acted",
+        "tool": "what was called",
+        "effect_class": "what the tool promises",
+        "version": "of the tool",
+        "status": "see [the ledger](#effects)",
+        "arguments": "of the call",
+        "arguments_hash": "SHA-256 of them in canonical form (RFC 8785)",
+        "idempotency_key": "what the provider was given",
+        "attempt": "how often it was started",
+        "provider_ref": "what the tool noted with `ctx.record_ref`",
+        "planned_at": "when it was chosen",
+        "started_at": "when it was started last",
+        "deadline": "when its call is over at the latest",
+        "ended_at": "when it was known what became of it",
+        "error": "why it failed, or what was said of it",
+        "duplicate_of": "the effect that holds its `dedupe` key",
+        "compensates": "the effect that this one undoes",
+    },
+    "EventIn": {
+        "name": "as in `ctx.wait_event(name)`",
+        "key": "as in `ctx.wait_event(name, key=…)`",
+        "data": "what the wait gives",
+        "id": "your own id: sent again, it is the same event",
+    },
+    "EventOut": {
+        "id": "`evt_…`",
+        "name": "as given",
+        "key": "as given",
+        "external_id": "your own id, as given",
+        "data": "as given",
+        "created_at": "when it was stored",
     },
     "PromptOut": {
         "model": "as named",
@@ -395,6 +574,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "code": "stable; see [errors](errors.md)",
         "request_id": "yours (`X-Request-Id`), or one of ours; it stands in the server's log",
         "errors": "`{loc, msg}` for each place, where places can be named",
+        "decision": "with `already_resolved`: the [decision](#decisions) that stands; null if nobody had to decide",
     },
 }
 
@@ -555,6 +735,9 @@ def request_codes() -> str:
         "not_ready": "503",
         "route_not_found": "404",
         "unsupported_media_type": "415",
+        "already_decided": "409",
+        "four_eyes": "403",
+        "role_missing": "403",
     }
     known = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)}
     for one, names in _all_codes().items():
@@ -568,13 +751,13 @@ def request_codes() -> str:
 
 
 def run_codes() -> str:
-    from holdfast.domain.errors import RunError
+    from holdfast.domain.errors import REFUSALS, RunError
     from holdfast.domain.runs import RunLimits
 
     known = {c.__name__ for c in _classes() if issubclass(c, RunError)}
     found = {one for one, names in _all_codes().items() if names & known and not one.startswith("model_")}
     found |= {f"limit_{f.name.removesuffix('_max')}" for f in fields(RunLimits)}
-    found |= {"poisoned", "limit_deadline"}
+    found |= {"poisoned", "limit_deadline", "ask_rejected", *REFUSALS}
     classes = [c for c in _classes() if issubclass(c, RunError)]
     agree("run codes", found - {c.code for c in classes}, RUN_CODES)
     rows = [(code(c.code), own_doc(c)) for c in classes]
@@ -595,13 +778,15 @@ def model_codes() -> str:
 
 def tool_codes() -> str:
     from holdfast.agents.native import calls
+    from holdfast.domain.errors import REFUSALS
 
     counted = {one for one, (_, counts) in TOOL_CODES.items() if counts}
     agree("tool codes that count as the model's mistake", calls.RETRIES, counted)
     text = (SOURCE / "agents" / "native" / "calls.py").read_text() + (
         SOURCE / "agents" / "native" / "loop.py"
     ).read_text()
-    agree("tool codes", set(re.findall(r'Told\(\s*"(\w+)"', text)), TOOL_CODES)
+    told = {*re.findall(r'Told\(\s*"(\w+)"', text), *calls.RUNTIME_CODES, *REFUSALS}
+    agree("tool codes", told, TOOL_CODES)
     rows = [(code(one), "yes" if counts else "no", said) for one, (said, counts) in TOOL_CODES.items()]
     return table(("code", "counts against `tool_retries`", "meaning"), rows)
 
@@ -798,7 +983,9 @@ PYTHON: Final = (
     ("Serving", ("Holdfast", "Settings")),
     ("Agents", ("Agent", "NativeOutput", "RunLimits", "Retry")),
     ("Tools", ("tool", "Tool", "ToolContext", "ToolReturn", "ModelRetry", "MCPTools")),
+    ("Effects and approvals", ("Confirm", "Deny", "Done", "NotDone", "Unknown", "EffectInfo")),
     ("Workflows", ("workflow", "Context", "RunInfo")),
+    ("Errors", ("StepFailed", "CallRefused", "NotAnswered", "EventTimedOut", "ChildFailed")),
     ("History", ("All", "LastTurns", "TokenWindow", "Summarise")),
     ("Middleware", ("Middleware", "TurnInfo", "ModelCall", "ToolCall")),
 )
@@ -953,6 +1140,13 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "thread": _object("ThreadOut"),
     "message": _object("MessageOut"),
     "agent": _object("AgentOut"),
+    "resolve": _object("ResolveIn"),
+    "approval": _object("ApprovalOut"),
+    "decision": _object("DecisionOut"),
+    "outcome": _object("OutcomeIn"),
+    "effect": _object("EffectOut"),
+    "event in": _object("EventIn"),
+    "event out": _object("EventOut"),
     "prompt": _object("PromptOut"),
     "problem": _object("Problem"),
     "cli": cli,

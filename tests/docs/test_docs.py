@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
-from holdfast import Agent, Context, Holdfast, Settings, tool, workflow
+from holdfast import Agent, Confirm, Context, EffectInfo, Holdfast, Settings, ToolContext, tool, workflow
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.encoding import decode
 from holdfast.service import runs
@@ -35,7 +35,9 @@ from tests.docs.talk import Talk
 GIVEN = {
     ROOT / "README.md": """
 from datetime import timedelta
-from holdfast import Agent, Context, workflow
+from decimal import Decimal
+from holdfast import Agent, Context, ToolContext, tool, workflow
+payments = None
 def create_account(email: str) -> str: ...
 def send_mail(account: str, advice: str) -> None: ...
 assistant = Agent("assistant", model="openai:gpt-5.2")
@@ -127,10 +129,21 @@ async def fulfil(ctx: Context, order: int) -> str:
     return f"PARCEL-{order}"
 
 
+@tool(confirm={"amount": {"min": 100}})
+def refund(amount: int) -> str:
+    """Give money back."""
+    return f"refunded {amount}"
+
+
+@workflow("refunds")
+async def refunds(ctx: Context, amount: int) -> str:
+    return await ctx.step("refund", refund, amount)
+
+
 def _served(url: str) -> Holdfast:
     answer = [[Think("Sunny?"), Call("weather", {"city": "Lisbon"})], "Sunny, so take your hat."]
     assistant = Agent("assistant", model=ScriptedModel(answer), instructions="Answer.", tools=[weather])
-    agents = [assistant, fulfil, referring, everything, again]
+    agents = [assistant, fulfil, refunds, referring, everything, again, held, lent]
     return Holdfast(agents, settings=Settings(database=url, freeze_gc=False))
 
 
@@ -151,7 +164,7 @@ async def test_requests_are_answered(document: Path, sqlite_url: str) -> None:
         talk = Talk(client)
         for block in blocks.blocks(document, "console"):
             for command in blocks.commands(block):
-                if command.text.startswith("curl") and "127.0.0.1" in command.text:
+                if command.text.startswith(("curl", f"{command.assigns}=$(curl")) and "127.0.0.1" in command.text:
                     printed = await talk.send(command)
                     if command.output.strip():
                         assert printed == command.output, f"{block.id}: {command.text}"
@@ -181,6 +194,38 @@ async def everything(ctx: Context) -> None:
     await ctx.step("refuse", refuse)
 
 
+@tool(confirm=Confirm(quorum=2), effect="keyed")
+def lend(text: str) -> str:
+    return f"lent {text}"
+
+
+@tool(effect="keyed")
+def pay(text: str) -> str:
+    return f"paid {text}"
+
+
+@pay.compensate
+async def repay(ctx: ToolContext, effect: EffectInfo) -> None:
+    pass
+
+
+@tool(effect="unsafe")
+def lose(text: str) -> str:
+    raise ConnectionError("the line is dead")
+
+
+@workflow("lent")
+async def lent(ctx: Context) -> None:
+    await ctx.step("lend", lend, "a book")
+
+
+@workflow("held")
+async def held(ctx: Context) -> None:
+    await ctx.step("pay", pay, "7")
+    await ctx.ask("Sure?")
+    await ctx.step("lose", lose, "all")
+
+
 @workflow("again")
 async def again(ctx: Context, left: int) -> None:
     if left:
@@ -202,6 +247,14 @@ async def test_events_hold_the_fields_that_the_reference_tells_of(sqlite_url: st
         answer = await client.post("/v1/runs?wait=20", json={"agent": agent, "input": input})
         return answer.json()["id"]
 
+    async def resolve(client: httpx.AsyncClient, run_id: str, **said: Any) -> None:
+        asked = (await client.get(f"/v1/approvals?run_id={run_id}&status=pending")).json()["data"][0]["id"]
+        assert (await client.post(f"/v1/approvals/{asked}/resolve", json=said)).is_success
+
+    async def cancel(client: httpx.AsyncClient, run_id: str, **how: Any) -> None:
+        assert (await client.post(f"/v1/runs/{run_id}/cancel", json=how)).is_success
+        await follow(client, run_id)
+
     async with _client(sqlite_url) as client:
         for agent, input in (("referring", "Hello"), ("again", 1), ("assistant", "Hello")):
             await follow(client, await start(client, agent, input))
@@ -211,8 +264,14 @@ async def test_events_hold_the_fields_that_the_reference_tells_of(sqlite_url: st
         await follow(client, failed)
         waiting = await start(client, "fulfil", 7)
         await follow(client, waiting)
-        await client.post(f"/v1/runs/{waiting}/cancel", json={"reason": "enough"})
-        await follow(client, waiting)
+        await cancel(client, waiting, reason="enough")
+        one_of_two = await start(client, "lent", None)
+        await resolve(client, one_of_two, decision="approve")
+        await cancel(client, one_of_two)
+        unsure = await start(client, "held", None)
+        await resolve(client, unsure, decision="answer", answer="yes")
+        assert (await client.get(f"/v1/runs/{unsure}?wait=20")).json()["waiting_on"][0]["type"] == "effect"
+        await cancel(client, unsure, compensate=True)
     never = {"run.resumed", "run.recovered", "run.version_changed", "state.changed"}  # these need a crash or a deploy
     assert set(generate.EVENTS) - seen <= never | {"message.delta", "step.started"}
 

@@ -112,4 +112,4 @@ async def test_the_tutorial_works(tmp_path: Path) -> None:
             elif "OPENAI_API_KEY" not in block.code:
                 for command in blocks.commands(block):
                     await somebody.do(command)
-        assert somebody.killed == 1
+        assert somebody.killed == 2
