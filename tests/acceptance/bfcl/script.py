@@ -57,6 +57,12 @@ def reply(messages: Sequence[ModelMessage], _info: Any = None) -> ModelResponse:
     return ModelResponse(parts=_tool_calls(plan[len(done)], prefix=f"t{turn}s{len(done)}"))
 
 
+def place(messages: Sequence[ModelMessage]) -> tuple[str, int, int]:
+    """Case, turn and number of the answer that is asked for."""
+    start, case, turn = _where(messages)
+    return case.id, turn, sum(isinstance(message, ModelResponse) for message in messages[start + 1 :])
+
+
 def silent(messages: Sequence[ModelMessage], _info: Any = None) -> ModelResponse:
     """Answers every message in words and calls nothing: what the checker must not let pass."""
     start, _, turn = _where(messages)

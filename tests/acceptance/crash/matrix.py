@@ -25,6 +25,9 @@ _ENTRIES = (
     " coalesce(e.payload, b.data), e.error FROM entries e"
     " LEFT JOIN blobs b ON b.tenant_id = e.tenant_id AND b.hash = e.payload_blob ORDER BY e.run_id, e.pos"
 )
+_EFFECTS = "SELECT run_id, key, tool, effect_class, status, idempotency_key, rotation, attempt FROM effects"
+_APPROVALS = "SELECT run_id, key, type, status FROM approvals"
+_BOOKINGS = "SELECT label, what FROM crash_bookings"
 _MESSAGES = "SELECT thread_id, position, run_id, pos, role, void FROM messages ORDER BY thread_id, position"
 _TERMINAL = {"run.succeeded", "run.failed", "run.cancelled"}
 
@@ -82,6 +85,31 @@ class Found:
         return f"{self.id}:{step.key}"
 
 
+@dataclass(frozen=True)
+class EffectRow:
+    run: str
+    key: str
+    tool: str
+    effect_class: str
+    status: str
+    idempotency_key: str
+    rotation: int
+    attempt: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.run}:{self.key}"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the holds of a database come to: the ledger, the inbox, and the rows that transactions wrote."""
+
+    effects: dict[str, EffectRow]
+    questions: list[tuple[str, str, str, str]]
+    bookings: Counter[str]
+
+
 @dataclass
 class State:
     runs: dict[str, Found]
@@ -92,20 +120,31 @@ class State:
 
 
 def read(url: str) -> State:
+    return _state(*_rows(url, (_RUNS, _HEADS, _ENTRIES, _MESSAGES)))
+
+
+def read_holds(url: str) -> Held:
+    queries = (_EFFECTS, _APPROVALS, _BOOKINGS)
+    effects, approvals, bookings = _rows(url, queries)
+    known = [EffectRow(ids.text(ids.RUN, row[0]), *row[1:]) for row in effects]
+    questions = [(ids.text(ids.RUN, row[0]), *row[1:]) for row in approvals]
+    return Held({e.label: e for e in known}, questions, Counter(label for label, _ in bookings))
+
+
+def _rows(url: str, queries: tuple[str, ...]) -> Any:
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"))
         try:
-            return _state(*(connection.execute(q).fetchall() for q in (_RUNS, _HEADS, _ENTRIES, _MESSAGES)))
+            return [connection.execute(query).fetchall() for query in queries]
         finally:
             connection.close()
-    return databases.in_thread(lambda: _read_postgres(url))
+    return databases.in_thread(lambda: _postgres_rows(url, queries))
 
 
-async def _read_postgres(url: str) -> State:
+async def _postgres_rows(url: str, queries: tuple[str, ...]) -> Any:
     connection = await asyncpg.connect(url)
     try:
-        found = [await connection.fetch(q) for q in (_RUNS, _HEADS, _ENTRIES, _MESSAGES)]
-        return _state(*([tuple(row) for row in rows] for rows in found))
+        return [[tuple(row) for row in await connection.fetch(query)] for query in queries]
     finally:
         await connection.close()
 
@@ -147,10 +186,12 @@ def demand_sound(state: State) -> None:
         assert (owner is not None) == (run.status == "running") == (lease_until is not None), f"{run.alias}: {run}"
         ends = [e.type for e in run.entries if e.type in _TERMINAL]
         assert len(ends) == run.ended, f"{run.alias} ended {len(ends)} times"
+    under_way = {run.thread for run in state.runs.values() if not run.ended}
     for thread, found in state.messages.items():
-        assert [m[0] for m in found] == list(range(1, len(found) + 1)), (
-            f"positions of {thread.hex()} have holes: {found}"
-        )
+        # A transaction is not committed in line with the other calls of its turn: it may come first for a while.
+        places = [m[0] for m in found]
+        assert len({*places}) == len(places), f"{thread.hex()} has two messages in one place: {found}"
+        assert thread in under_way or places == [*range(1, len(places) + 1)], f"{thread.hex()} has holes: {found}"
         for _, run_id, pos, _, _ in found:
             assert pos <= state.runs[run_id].head[1], "a message without its entry"
 
@@ -202,14 +243,16 @@ def _changes(run: Found, key: str) -> bool:
 def _works(step: Step) -> bool:
     """Whether the auditor hears of this step when it executes."""
     if step.kind == "tool":
-        return step.status == "succeeded" and step.name != "asked"
+        return step.status == "succeeded" and step.name not in ("asked", "survey")
     return step.kind in ("model", "code")
 
 
 # --- comparison with the oracle --------------------------------------------------------------------------------------
 
 _RUN_ID = re.compile(r"run_[0-9a-v]{26}")
-_VARIES = {"timestamp", "usage", "at", "by", "id", "due_at", "run_id"}
+_VARIES = {"timestamp", "usage", "at", "by", "id", "due_at", "run_id", "approval_id", "event_id"}
+# Questions that only a crash raises: what became of an effect, and leave for doing again what was not done.
+_AFTER_A_CRASH = re.compile(r"/(effect#\d+|leave#([2-9]|\d\d+))$")
 
 
 def _plain(value: Any) -> Any:
@@ -237,7 +280,7 @@ def outcome(state: State, *, ordered: bool) -> dict[str, Any]:
         found[run.alias] = {
             "status": run.status,
             "end": _plain(last.payload),
-            "steps": {key: _told(step) for key, step in run.steps.items()},
+            "steps": {key: _told(step) for key, step in run.steps.items() if not _AFTER_A_CRASH.search(key)},
             "events": [_plain(e.payload) for e in run.entries if e.type == "custom"],
             "messages": messages if ordered else sorted(messages, key=repr),
         }

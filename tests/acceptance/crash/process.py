@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,27 @@ from holdfast import Holdfast, Settings
 from holdfast.bus.base import Hub
 from holdfast.domain import ids, limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain.approvals import Approval, ApprovalStatus
 from holdfast.domain.encoding import digest
 from holdfast.domain.errors import Conflict
 from holdfast.domain.ids import RunId
-from holdfast.domain.runs import OnBusy
-from holdfast.service import runs
+from holdfast.domain.runs import OnBusy, RunStatus
+from holdfast.service import approvals, awaited, runs
+from holdfast.service.approvals import Resolution
 from holdfast.service.idempotency import Key
 from holdfast.store import schema
+from holdfast.store.approvals import ApprovalFilter
 from holdfast.store.base import CommitPoint
 from holdfast.testing.crash import CrashPoint
-from tests.acceptance.crash.scenarios import AGENTS, SCENARIOS, Client, Drive, auditor, signals
+from tests.acceptance.crash import holds, scenarios
+from tests.acceptance.crash.provider import Provider
+from tests.acceptance.crash.scenarios import Client, Drive, Scenario, auditor, signals
+
+AGENTS = [*scenarios.AGENTS, *holds.AGENTS]
+SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **holds.SCENARIOS, **holds.DOUBTED}
 
 ENDS_WITHIN_S = 20
+Answer = Callable[[Approval], Awaitable["Resolution | None"]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class Job:
     lease_ms: int = 15_000
     limits: dict[str, int] = field(default_factory=dict[str, int])
     slots: int = 8
+    provider: int = 0  # the port of the other side, for scenarios that act
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))
@@ -94,6 +105,34 @@ class Http(Client):
             async with asyncio.timeout(ENDS_WITHIN_S):
                 await signals.of(signal).wait()
 
+    async def waits(self, run: str) -> None:
+        """Until the run waits for something; after a crash it may long be further."""
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while self._waits:
+                view = await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[run])
+                if view.run.status is RunStatus.WAITING:
+                    return
+                await asyncio.sleep(0.005)
+
+    async def send(self, event: str, key: str, id: str, data: Any) -> None:
+        new = awaited.NewEvent(name=event, key=key, data=data, external_id=id)
+        await awaited.send(self._house, LOCAL_PRINCIPAL, new)
+
+
+async def answering(hf: Holdfast, answer: Answer) -> None:
+    """A person with nothing else to do: answers what is open, as long as it is. Safe to repeat in another process."""
+    wanted = ApprovalFilter(status=(ApprovalStatus.PENDING,), limit=200)
+    while True:
+        for view in await approvals.page(hf.house, LOCAL_PRINCIPAL, wanted):
+            said = await answer(view.approval)
+            if said is not None:
+                key = Key(LOCAL_PRINCIPAL.id, "resolve", view.approval.id.hex(), digest(view.approval.id.hex()))
+                try:
+                    await approvals.resolve(hf.house, LOCAL_PRINCIPAL, view.approval.id, said, key)
+                except Conflict as exc:  # answered before the crash, or meanwhile
+                    assert exc.code == "already_resolved", exc
+        await asyncio.sleep(0.01)
+
 
 async def all_ended(hf: Holdfast) -> None:
     """Wait until no run is left that has not ended."""
@@ -123,6 +162,7 @@ async def perform(job: Job) -> dict[str, Any]:
         setattr(limits, name, value)
     directory = Path(job.directory)
     auditor.open(str(directory / "audit"))
+    holds.outside.provider = Provider(job.provider, job.directory)
     faults = CrashPoint(job.strike, job.when)
     hf = Holdfast(
         AGENTS,
@@ -137,16 +177,20 @@ async def perform(job: Job) -> dict[str, Any]:
     async with hf.running():
         client = Http(hf, directory, waits=job.mode != "recover")
         nudges = asyncio.create_task(nudging(hf, job.lease_ms)) if house.database.dialect == "postgresql" else None
-        if job.mode == "recover":
-            await all_ended(hf)
-        else:
+        scenario = SCENARIOS[job.scenario]
+        answers = None if scenario.answer is None else asyncio.create_task(answering(hf, scenario.answer))
+        if job.mode != "recover":
             faults.arm()  # the writes of the start-up itself are not the scenario's
+        elif not scenario.drives_on:
+            await all_ended(hf)
         await performing(job, job.mode == "oracle")(client)
         await all_ended(hf)
         writes = faults.writes
         faults.disarm()
-        if nudges is not None:
-            nudges.cancel()
+        for task in (nudges, answers):
+            if task is not None:
+                assert not task.done(), task
+                task.cancel()
     return {"writes": writes}
 
 

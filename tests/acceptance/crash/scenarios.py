@@ -18,8 +18,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from holdfast import Agent, Context, Retry, ToolContext, tool, workflow
+from holdfast.domain.approvals import Approval
 from holdfast.domain.errors import ChildFailed, StepFailed
 from holdfast.domain.runs import OnBusy
+from holdfast.service.approvals import Resolution
 from holdfast.testing import Call, Output, ScriptedModel, last_user_text
 
 # --- the auditor -----------------------------------------------------------------------------------------------------
@@ -81,21 +83,21 @@ async def look(ctx: ToolContext, what: str) -> str:
     return f"{what} found"
 
 
-@tool
+@tool(effect="keyed")
 async def change(ctx: ToolContext, what: str) -> str:
     """Change something."""
     auditor.executed(f"{ctx.run_id}:{ctx.key}")
     return f"{what} changed"
 
 
-@tool
+@tool(effect="keyed")
 def change_in_thread(ctx: ToolContext, what: str) -> str:
     """Change something, blocking."""
     auditor.executed(f"{ctx.run_id}:{ctx.key}")
     return f"{what} changed"
 
 
-@tool
+@tool(effect="keyed")
 async def linger(ctx: ToolContext, what: str) -> str:
     """Change something, slowly, and say when it has begun."""
     auditor.executed(f"{ctx.run_id}:{ctx.key}")
@@ -249,7 +251,7 @@ async def opened(gate: str) -> None:
         await asyncio.sleep(0.01)
 
 
-@tool
+@tool(effect="keyed")
 async def hold(ctx: ToolContext, gate: str) -> str:
     """Change something; it takes until the gate is open."""
     auditor.executed(f"{ctx.run_id}:{ctx.key}")
@@ -331,6 +333,8 @@ class Client:
                     on_busy: OnBusy = OnBusy.ENQUEUE) -> None: ...  # fmt: skip
     async def cancel(self, name: str, run: str) -> None: ...
     async def until(self, signal: str, run: str) -> None: ...
+    async def waits(self, run: str) -> None: ...
+    async def send(self, event: str, key: str, id: str, data: Any) -> None: ...
 
 
 Drive = Callable[[Client], Awaitable[None]]
@@ -340,7 +344,8 @@ Drive = Callable[[Client], Awaitable[None]]
 class Scenario:
     """`drive` starts runs. `oracle` does the same without its last request, the one that stops `stopped`: that run may
     end as cancelled, having done a part of what the oracle's did; it must, once the request was answered.
-    `ordered`: the order of messages follows from the code, not from timing."""
+    `ordered`: the order of messages follows from the code, not from timing. `answer`: what people say to questions.
+    `drives_on`: runs need what the client does besides starting them, so it goes on at once after a crash."""
 
     drive: Drive
     oracle: Drive | None = None
@@ -348,6 +353,8 @@ class Scenario:
     stopped_by: str | None = None
     ordered: bool = True
     limits: dict[str, int] = field(default_factory=dict[str, int])
+    answer: Callable[[Approval], Awaitable[Resolution | None]] | None = None
+    drives_on: bool = False
 
 
 def one(agent: str, input: Any = None) -> Drive:
