@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -136,6 +137,27 @@ async def test_a_header_and_the_last_user_text_direct_the_stub(stub: Stub, name:
     assert echoed.parts[0].content == "stub:echo"  # type: ignore[union-attr]
     found = await fault(model, streamed, extra_headers={"x-stub": "nonsense"})
     assert (found.code, found.details["status"]) == ("model_rejected", 400)
+
+
+@EVERY_MODEL
+def test_a_model_writes_the_schemas_of_a_list_of_tools_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", OPENAI_KEY)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", ANTHROPIC_KEY)
+    model = models.resolve(name)
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "title": "A"}}, "required": ["a"]}
+    tools = [ToolDefinition(name=f"t{i}", parameters_json_schema=schema) for i in range(3)]
+    asked = ModelRequestParameters(function_tools=tools, output_tools=[ToolDefinition(name="done", kind="output")])
+    first = model.customize_request_parameters(asked)
+    again = model.customize_request_parameters(replace(asked, allow_text_output=False))
+    assert first == Model.customize_request_parameters(model, asked)
+    assert all(x is y for x, y in zip(again.function_tools, first.function_tools, strict=True))
+    assert all(x is y for x, y in zip(again.output_tools, first.output_tools, strict=True))
+    assert not again.allow_text_output  # what is not a schema is this call's
+    for count in range(2 * models.SCHEMAS_MAX):  # lists that come and go never give another's schemas
+        others = [ToolDefinition(name=f"u{count}", parameters_json_schema={"type": "object", "title": str(count)})]
+        found = model.customize_request_parameters(ModelRequestParameters(function_tools=others))
+        assert [tool.name for tool in found.function_tools] == [f"u{count}"]
+    assert model.customize_request_parameters(asked) == first
 
 
 # --- faults ---

@@ -355,6 +355,89 @@ async def test_a_class_as_response_format_is_refused_like_the_stock_client_does(
             await client.chat.completions.create(model="m", messages=[], response_format=Answer)  # type: ignore[call-overload]
 
 
+# What servers that are almost like OpenAI's answer.
+PLAIN: dict[str, Any] = {
+    "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}  # fmt: skip
+CALL = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    return {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None} | changes}]
+    }
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no finish reason": {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]},
+    "finish reason null": {"choices": [{"index": 0, "finish_reason": None, "message": PLAIN["choices"][0]["message"]}]},
+    "finish reason unknown": {"choices": [PLAIN["choices"][0] | {"finish_reason": "bored"}]},
+    "no choices": {"choices": []},
+    "choices null": {"choices": None},
+    "created null": {"created": None},
+    "created a text": {"created": "17"},
+    "no object": {"object": "thing"},
+    "usage null": {"usage": None},
+    "usage of strings": {"usage": {"prompt_tokens": "1", "completion_tokens": "2", "total_tokens": "3"}},
+    "usage with details": {"usage": PLAIN["usage"] | {"prompt_tokens_details": {"cached_tokens": 1, "vendor": 2}}},
+    "usage of half the facts": {"usage": {"prompt_tokens": 1}},
+    "extra keys": {"vendor": {"a": [1]}, "choices": [PLAIN["choices"][0] | {"vendor": 1}]},
+    "reasoning": message(content="hi", reasoning_content="hm"),
+    "content in parts": message(content=[{"type": "text", "text": "hi"}]),
+    "content a number": message(content=7),
+    "another role": message(role="model", content="hi"),
+    "a call": message(tool_calls=[CALL]),
+    "a call without type": message(tool_calls=[{"id": "t", "function": CALL["function"]}]),
+    "a call of another type": message(tool_calls=[CALL | {"type": "dance"}]),
+    "a custom call": message(tool_calls=[{"id": "t", "type": "custom", "custom": {"name": "f", "input": "x"}}]),
+    "a call with an index": message(tool_calls=[CALL | {"index": 0}]),
+    "a call with an object": message(tool_calls=[CALL | {"function": {"name": "f", "arguments": {"a": 1}}}]),
+    "a refusal": message(refusal="no"),
+    "log probabilities": {"choices": [PLAIN["choices"][0] | {"logprobs": {"content": [], "refusal": None}}]},
+}  # fmt: skip
+
+
+class Saying(httpx2.AsyncBaseTransport):
+    def __init__(self, content: bytes, media_type: str = "application/json") -> None:
+        self.content, self.media_type = content, media_type
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=self.content, headers={"content-type": self.media_type})
+
+
+async def read_as(client_class: type[openai.AsyncOpenAI], content: bytes, media_type: str) -> Any:
+    http = httpx2.AsyncClient(transport=Saying(content, media_type))
+    async with client_class(api_key="k", base_url="http://model/v1", max_retries=0, http_client=http) as client:
+        model = OpenAIChatModel("m", provider=OpenAIProvider(openai_client=client))
+        try:
+            response = await model.request([ModelRequest([UserPromptPart("hi")])], None, ModelRequestParameters())
+        except Exception as exc:
+            return type(exc), str(exc)
+    response.timestamp = NOW
+    return response
+
+
+@pytest.mark.parametrize("what", ODD)
+async def test_odd_answers_are_read_as_the_stock_client_reads_them(what: str) -> None:
+    content = json.dumps(PLAIN | ODD[what]).encode()
+    stock = await read_as(openai.AsyncOpenAI, content, "application/json")
+    assert await read_as(LeanAsyncOpenAI, content, "application/json") == stock
+
+
+@pytest.mark.parametrize(("content", "media_type"), [
+    (b"null", "application/json"), (b"[]", "application/json"), (b'"text"', "application/json"),
+    (b"{}", "application/json"), (b"{", "application/json"), (b"<html>", "text/html"),
+])  # fmt: skip
+async def test_what_is_no_completion_at_all_is_refused_as_the_stock_client_refuses_it(
+    content: bytes, media_type: str
+) -> None:
+    stock = await read_as(openai.AsyncOpenAI, content, media_type)
+    assert not isinstance(stock, ModelResponse)
+    assert await read_as(LeanAsyncOpenAI, content, media_type) == stock
+
+
 @BOTH
 async def test_copies_of_a_lean_client_are_lean(api: provider.Api) -> None:
     """`ModelSettings["max_retries"]` makes pydantic-ai send through a copy."""
