@@ -103,7 +103,12 @@ NO_USAGE: Final = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of one agent, as the store holds it. Bytes fields named here are JSON; times are ms UTC."""
+    """One execution of one agent, as the store holds it. Bytes fields named here are JSON; times are ms UTC.
+
+    Of a fork `forked_run` and `forked_at` say at which step of which run it was asked to begin, `input_run` whose first
+    entry is its input; `overrides` and `effect_policy` what is different in it. `branch`: its thread is a branch.
+    `imported`: it came out of a file. `archived`: it was deleted, and stands only for the forks that read it.
+    """
 
     tenant_id: TenantId
     id: RunId
@@ -142,6 +147,15 @@ class Run:
     ended_at: int | None
     successor_id: RunId | None = None
     undo: Undo = Undo.NO
+    forked_run: RunId | None = None
+    forked_at: int | None = None
+    input_run: RunId | None = None
+    branch: bool = False
+    overrides: bytes | None = None
+    effect_policy: bytes | None = None
+    has_state: bool = False
+    imported: bool = False
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

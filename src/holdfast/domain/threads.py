@@ -17,6 +17,15 @@ class ThreadStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BranchOf:
+    """Where a branch leaves another thread: behind the step `at` of its run `run_id`."""
+
+    thread_id: ThreadId
+    run_id: RunId
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
     tenant_id: TenantId
     id: ThreadId
@@ -27,6 +36,8 @@ class Thread:
     created_by: PrincipalId
     created_at: int
     updated_at: int
+    branch_of: BranchOf | None = None
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ def _run(row: Row) -> Run:
         depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at, on_busy_applied,
         rollback, limits, deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         requests, input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at,
-        successor_id, compensate,
+        successor_id, compensate, forked_run, forked_at, input_run, branch, overrides, effect_policy, has_state, imported,
+        archived,
     ) = row[: len(_COLUMNS)]  # fmt: skip
     return Run(
         tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
@@ -38,7 +39,8 @@ def _run(row: Row) -> Run:
         OnBusy(on_busy_applied) if on_busy_applied else None, bool(rollback), limits, deadline, metadata, tags,
         waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         Usage(requests, input_tokens, output_tokens, cost_micros, bool(priced)),
-        trace_id, created_at, started_at, ended_at, successor_id, Undo(compensate or 0),
+        trace_id, created_at, started_at, ended_at, successor_id, Undo(compensate or 0), forked_run, forked_at,
+        input_run, bool(branch), overrides, effect_policy, bool(has_state), bool(imported), bool(archived),
     )  # fmt: skip
 
 
@@ -56,7 +58,9 @@ async def add(tx: Tx, run: Run, tags: Sequence[str] = ()) -> None:
         run.on_busy_applied.value if run.on_busy_applied else None, int(run.rollback), run.limits, run.deadline,
         run.metadata, run.tags, run.waiting_on, run.cancel_requested_at, run.cancel_reason,
         run.error, run.output_pos, u.requests, u.input_tokens, u.output_tokens, u.cost_micros, int(u.priced),
-        run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id, run.undo or None,
+        run.trace_id, run.created_at, run.started_at, run.ended_at, run.successor_id, run.undo or None, run.forked_run,
+        run.forked_at, run.input_run, int(run.branch) or None, run.overrides, run.effect_policy,
+        int(run.has_state) or None, int(run.imported) or None, int(run.archived) or None,
     )  # fmt: skip
     await tx.insert_many(_INSERT, [row])
     if tags:
@@ -414,9 +418,11 @@ _OVERDUE = (
         _r.deadline <= bindparam("b_now"),
         _r.ended_at.is_(None),
         _r.status.in_([RunStatus.QUEUED.value, RunStatus.WAITING.value]),
+        func.coalesce(_r.compensate, int(Undo.NO)) != int(Undo.BEGUN),
     )
-    .order_by(_r.deadline)
+    .order_by(_r.deadline, _r.id)
     .limit(bindparam("b_limit"))
+    .offset(bindparam("b_skip"))
 )
 
 
@@ -431,9 +437,10 @@ async def next_due_at(tx: Tx) -> int | None:
     return row[0] if row else None
 
 
-async def overdue(tx: Tx, limit: int) -> list[Candidate]:
-    """Queued and waiting runs past their calendar deadline. Index ix_runs_deadline."""
-    rows = await tx.all(_OVERDUE, {"b_now": tx.now_ms, "b_limit": limit})
+async def overdue(tx: Tx, limit: int, skip: int = 0) -> list[Candidate]:
+    """Queued and waiting runs past their calendar deadline, but not those that undo what they did: they end after
+    that. Index ix_runs_deadline."""
+    rows = await tx.all(_OVERDUE, {"b_now": tx.now_ms, "b_limit": limit, "b_skip": skip})
     return [Candidate(row[0], row[1], row[2], row[3], row[4] is not None) for row in rows]
 
 

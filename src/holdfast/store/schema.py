@@ -94,6 +94,17 @@ agents = Table(
     _col("updated_at", BigInteger),
 )
 
+# Every definition of an agent that a worker ever registered, by its version.
+agent_versions = Table(
+    "agent_versions",
+    metadata,
+    _id("tenant_id", key=True),
+    _col("agent", Text, key=True),
+    _col("version", Text, key=True),
+    _col("definition", LargeBinary),
+    _col("created_at", BigInteger),
+)
+
 # The kill switches of tools, by name; a tool without a row is on.
 tool_switches = Table(
     "tool_switches",
@@ -131,7 +142,21 @@ threads = Table(
     _col("updated_at", BigInteger),
     _col("last_rank", BigInteger),
     _col("last_ordinal", BigInteger),
+    # Of a branch: the thread, the run and the step (`seq`) at which it leaves it.
+    _id("branch_thread", null=True),
+    _id("branch_run", null=True),
+    _col("branch_at", BigInteger, null=True),
+    # Deleted while branches read its beginning: nobody sees it any more, and it goes with the last of them.
+    _col("archived_at", BigInteger, null=True),
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+    Index(
+        "ix_threads_branch",
+        "tenant_id",
+        "branch_thread",
+        "id",
+        sqlite_where=text("branch_thread IS NOT NULL"),
+        postgresql_where=text("branch_thread IS NOT NULL"),
+    ),
     Index(
         "ux_threads_external_id",
         "tenant_id",
@@ -187,7 +212,36 @@ runs = Table(
     _id("successor_id", null=True),
     # 1: it is to be undone when it is cancelled, 2: it is being undone, or was.
     _col("compensate", SmallInteger, null=True),
+    # Of a fork: the run and the step (`seq`) it was asked to leave, and the run whose first entry is its input.
+    _id("forked_run", null=True),
+    _col("forked_at", BigInteger, null=True),
+    _id("input_run", null=True),
+    # 1: its thread is a branch, so messages and entries may have to be looked up in the lineage.
+    _col("branch", SmallInteger, null=True),
+    # JSON: other instructions or another model; what effects after the fork point do, for children of forks too.
+    _col("overrides", LargeBinary, null=True),
+    _col("effect_policy", LargeBinary, null=True),
+    # 1: it published state. 1: it came out of a file, and is only looked at. 1: it went with its thread (see above).
+    _col("has_state", SmallInteger, null=True),
+    _col("imported", SmallInteger, null=True),
+    _col("archived", SmallInteger, null=True),
     ForeignKeyConstraint(["tenant_id", "thread_id"], ["threads.tenant_id", "threads.id"]),
+    Index(
+        "ix_runs_forked",
+        "tenant_id",
+        "forked_run",
+        "id",
+        sqlite_where=text("forked_run IS NOT NULL"),
+        postgresql_where=text("forked_run IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_thread_state",
+        "tenant_id",
+        "thread_id",
+        "rank",
+        sqlite_where=text("has_state IS NOT NULL"),
+        postgresql_where=text("has_state IS NOT NULL"),
+    ),
     Index("ux_runs_thread_rank", "tenant_id", "thread_id", "rank", unique=True),
     Index(
         "ix_runs_thread_live",
@@ -473,6 +527,39 @@ event_uses = Table(
     _id("tenant_id", key=True),
     _id("run_id", key=True),
     _id("event_id", key=True),
+    sqlite_with_rowid=False,
+)
+
+# Where a branch reads what it did not write itself: of the thread `source_id` the messages up to `last`, and of those
+# that stand from the `first` on only the ones of `run_id` up to its entry `pos`. `ord` counts from the root.
+thread_lineage = Table(
+    "thread_lineage",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("thread_id", key=True),
+    _col("ord", Integer, key=True),
+    _id("source_id"),
+    _id("run_id"),
+    _col("first", BigInteger),
+    _col("pos", BigInteger),
+    _col("last", BigInteger),
+    Index("ix_thread_lineage_source", "tenant_id", "source_id"),
+    sqlite_with_rowid=False,
+)
+
+# Where a fork reads the steps that it did not make itself: the entries of `source_id`, a run of `source_thread_id`, behind
+# the piece before and up to `pos`; the last of its steps is `seq`.
+run_lineage = Table(
+    "run_lineage",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("run_id", key=True),
+    _col("ord", Integer, key=True),
+    _id("source_id"),
+    _id("source_thread_id"),
+    _col("pos", BigInteger),
+    _col("seq", BigInteger),
+    Index("ix_run_lineage_source", "tenant_id", "source_id"),
     sqlite_with_rowid=False,
 )
 

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text,
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.runs import RunStatus
-from holdfast.domain.threads import Thread, ThreadStatus, ThreadView
+from holdfast.domain.threads import BranchOf, Thread, ThreadStatus, ThreadView
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
 
@@ -29,11 +29,18 @@ _COLUMNS = (
     _t.created_by,
     _t.created_at,
     _t.updated_at,
+    _t.branch_thread,
+    _t.branch_run,
+    _t.branch_at,
+    _t.archived_at,
 )
 
 
 def _thread(row: Row) -> Thread:
-    return Thread(row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6], row[7], row[8])
+    branch = None if row[9] is None else BranchOf(row[9], row[10], row[11])
+    return Thread(
+        row[0], row[1], row[2], row[3], row[4], bool(row[5]), row[6], row[7], row[8], branch, row[12] is not None
+    )
 
 
 _INSERT = insert(schema.threads).values({c.name: bindparam(c.name) for c in schema.threads.c})
@@ -54,6 +61,10 @@ async def add(tx: Tx, thread: Thread, *, last_rank: int = 0, last_ordinal: int =
             "updated_at": thread.updated_at,
             "last_rank": last_rank,
             "last_ordinal": last_ordinal,
+            "branch_thread": thread.branch_of and thread.branch_of.thread_id,
+            "branch_run": thread.branch_of and thread.branch_of.run_id,
+            "branch_at": thread.branch_of and thread.branch_of.at,
+            "archived_at": None,
         },
     )
 
@@ -160,7 +171,8 @@ def _views(where: list[Any], limit: int) -> Any:
 
 
 def _view(row: Row) -> ThreadView:
-    return ThreadView(_thread(row), row[9], RunStatus(row[10]) if row[10] else None, row[11])
+    head_id, status, waiting_on = row[len(_COLUMNS) :]
+    return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on)
 
 
 _VIEW = _views([*_THIS], 1)

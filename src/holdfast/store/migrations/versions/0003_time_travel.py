@@ -1,0 +1,65 @@
+"""Time travel: branches of threads, forks of runs, agent versions with their definitions, published state."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table('agent_versions',
+    sa.Column('tenant_id', sa.LargeBinary(), nullable=False),
+    sa.Column('agent', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('version', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('definition', sa.LargeBinary(), nullable=False),
+    sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'agent', 'version', name=op.f('pk_agent_versions'))
+    )
+    op.execute(
+        "INSERT INTO agent_versions (tenant_id, agent, version, definition, created_at)"
+        " SELECT tenant_id, id, version, definition, updated_at FROM agents"
+    )
+    op.create_table('thread_lineage',
+    sa.Column('tenant_id', sa.LargeBinary(), nullable=False),
+    sa.Column('thread_id', sa.LargeBinary(), nullable=False),
+    sa.Column('ord', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('source_id', sa.LargeBinary(), nullable=False),
+    sa.Column('run_id', sa.LargeBinary(), nullable=False),
+    sa.Column('first', sa.BigInteger(), nullable=False),
+    sa.Column('pos', sa.BigInteger(), nullable=False),
+    sa.Column('last', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'thread_id', 'ord', name=op.f('pk_thread_lineage')),
+    sqlite_with_rowid=False
+    )
+    op.create_index('ix_thread_lineage_source', 'thread_lineage', ['tenant_id', 'source_id'], unique=False)
+    op.create_table('run_lineage',
+    sa.Column('tenant_id', sa.LargeBinary(), nullable=False),
+    sa.Column('run_id', sa.LargeBinary(), nullable=False),
+    sa.Column('ord', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('source_id', sa.LargeBinary(), nullable=False),
+    sa.Column('source_thread_id', sa.LargeBinary(), nullable=False),
+    sa.Column('pos', sa.BigInteger(), nullable=False),
+    sa.Column('seq', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'run_id', 'ord', name=op.f('pk_run_lineage')),
+    sqlite_with_rowid=False
+    )
+    op.create_index('ix_run_lineage_source', 'run_lineage', ['tenant_id', 'source_id'], unique=False)
+    op.add_column('threads', sa.Column('branch_thread', sa.LargeBinary(), nullable=True))
+    op.add_column('threads', sa.Column('branch_run', sa.LargeBinary(), nullable=True))
+    op.add_column('threads', sa.Column('branch_at', sa.BigInteger(), nullable=True))
+    op.add_column('threads', sa.Column('archived_at', sa.BigInteger(), nullable=True))
+    op.create_index('ix_threads_branch', 'threads', ['tenant_id', 'branch_thread', 'id'], unique=False, sqlite_where=sa.text("branch_thread IS NOT NULL"), postgresql_where=sa.text("branch_thread IS NOT NULL"))
+    op.add_column('runs', sa.Column('forked_run', sa.LargeBinary(), nullable=True))
+    op.add_column('runs', sa.Column('forked_at', sa.BigInteger(), nullable=True))
+    op.add_column('runs', sa.Column('input_run', sa.LargeBinary(), nullable=True))
+    op.add_column('runs', sa.Column('branch', sa.SmallInteger(), nullable=True))
+    op.add_column('runs', sa.Column('overrides', sa.LargeBinary(), nullable=True))
+    op.add_column('runs', sa.Column('effect_policy', sa.LargeBinary(), nullable=True))
+    op.add_column('runs', sa.Column('has_state', sa.SmallInteger(), nullable=True))
+    op.add_column('runs', sa.Column('imported', sa.SmallInteger(), nullable=True))
+    op.add_column('runs', sa.Column('archived', sa.SmallInteger(), nullable=True))
+    op.create_index('ix_runs_forked', 'runs', ['tenant_id', 'forked_run', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
+    op.create_index('ix_runs_thread_state', 'runs', ['tenant_id', 'thread_id', 'rank'], unique=False, sqlite_where=sa.text("has_state IS NOT NULL"), postgresql_where=sa.text("has_state IS NOT NULL"))
