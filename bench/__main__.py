@@ -194,6 +194,24 @@ def holds() -> None:
         say("one call alone: effect=keyed", f"{costs['keyed']:.2f} ms", f"{costs['keyed'] / costs['code']:.1f} commits")
 
 
+def timetravel() -> None:
+    for kind in ("sqlite", *(["postgresql"] if has_postgres() else [])):
+        print(f"\nTime travel ({kind})")
+        with database(kind) as url:
+            found = measured("bench.timetravel", url)
+        middle = f"state at step {found['steps'] // 2:,} of {found['steps']:,}"
+        say(f"{middle}, an agent's", f"{found['state_agent_ms']:.1f} ms")
+        say(f"{middle}, a workflow's", f"{found['state_workflow_ms']:.1f} ms")
+        say("  in the middle of a run of a dozen steps", f"{found['state_short_ms']:.1f} ms")
+        say(f"two runs of {found['steps']:,} steps compared", f"{found['diff_ms']:.1f} ms")
+        say(
+            f"the state that a thread published, after {found['changes']:,} changes",
+            f"{found['thread_state_ms']:.1f} ms",
+        )
+        times = found["published_bytes"] / found["document_bytes"]
+        say(f"storage of {found['changes']:,} small changes / the document", f"{times:.1f}")
+
+
 def wakeups() -> None:
     print("\nBetween processes (PostgreSQL)")
     if has_postgres():
@@ -236,6 +254,7 @@ SECTIONS: dict[str, Callable[[], None]] = {
     "http": http,
     "threads": threads,
     "holds": holds,
+    "timetravel": timetravel,
     "wakeups": wakeups,
     "footprint": footprint,
 }

@@ -16,6 +16,7 @@ from holdfast.bus.poll import PollRelay
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import DefinitionError, Unavailable
 from holdfast.domain.ids import PrincipalId
+from holdfast.runtime.replayers import InProcess, InThread, Replayers
 from holdfast.runtime.supervisor import Supervisor
 from holdfast.service.house import House
 from holdfast.settings import Settings, expanded
@@ -69,7 +70,8 @@ class Holdfast:
         settings: instead of the environment.
 
     `app` is a FastAPI application that starts the runtime with its lifespan; `mount` adds it to one of yours.
-    `running()` starts the runtime alone, for workers and tests.
+    `running()` starts the runtime alone, for workers and tests. `target`: how a command found this object, so that
+    another process can find it too; replays then run in one of their own.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Holdfast:
             chosen = chosen.model_copy(update={"database": expanded(database)})
         self.settings = chosen
         self.registry = Registry(agents)
+        self.target: str | None = None
         self._deps = deps
         self._determinism = determinism
         self._faults = faults
@@ -119,6 +122,11 @@ class Holdfast:
             pepper, required = pepper_of(self.settings), self.settings.require_auth
             self._auth = Auth(self.house, pepper=pepper, required=required, guest=self._guest)
         return self._auth
+
+    @property
+    def deps(self) -> Any:
+        """What tools and workflows see as `ctx.deps`."""
+        return self._deps
 
     def mount(self, app: FastAPI, path: str) -> None:
         """Serve under `path` of your application, whose lifespan then starts and stops the runtime too."""
@@ -179,16 +187,26 @@ class Holdfast:
             await house.database.write(None, principals.seed)
             await house.hub.open()
             closing.push_async_callback(house.hub.close)
+            replayers = Replayers(self._replays_in())
+            house.replayer = replayers
+            closing.push_async_callback(replayers.stop)
             closing.push_async_callback(supervisor.stop)  # also of a start that fails half-way
             await supervisor.start()
             if self.settings.freeze_gc:
                 _freeze_gc()
             yield self
 
+    def _replays_in(self) -> InThread | InProcess:
+        """A process of its own can only replay what it can import; what was built in somebody's own code stays here."""
+        if self.target is not None:
+            return InProcess(self.target, os.getcwd())
+        return InThread(self.house.agents, self._deps)
+
     def _renew(self, house: House) -> None:
         """Make ready for another start: the application keeps its house, which gets what can be opened once only."""
         house.database = database_of(self.settings, self._determinism, self._faults)
         house.hub = Hub(relay_of(house.database, self._determinism))
+        house.replayer = None
         house.features.clear()
         house.stored_blobs.clear()
         house.tools_off.clear()

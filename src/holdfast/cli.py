@@ -23,8 +23,12 @@ from rich.console import Console
 from holdfast._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from holdfast.app import Holdfast
     from holdfast.demo import Demo
+    from holdfast.domain.recorded import RecordedRun
+    from holdfast.replay_command import Case
     from holdfast.service.access import Auth
     from holdfast.settings import Settings
 
@@ -47,6 +51,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys of the local admin's tenant.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+runs_app = typer.Typer(help="Recorded runs as files.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 TargetArgument = Annotated[
@@ -124,6 +130,7 @@ def loaded(given: str, **options: Any) -> Holdfast:
 
     settings = configured(**options)
     holdfast: Holdfast = load(given)
+    holdfast.target = given
     # As the settings have read them: a path with ~ is expanded there.
     wanted = {name: getattr(settings, name) for name, value in options.items() if value is not None}
     holdfast.settings = holdfast.settings.model_copy(update=wanted)
@@ -505,6 +512,119 @@ def _plain(text: str) -> Any:
     from rich.text import Text
 
     return Text(text)
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def replay(
+    target: TargetArgument,
+    given: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Runs by id, run_….")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Instead of ids: the last runs of this agent.")] = None,
+    last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="With --agent: how many.")] = 100,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="FILE", help="Instead of the database: exported runs; repeat it."),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="The same as JUnit's XML, for CI.")] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Run the current code against recorded runs: no model, no tool, no network. Exit code 0 if it does the same, 1 if
+    it would do something else, 2 if that could not be found out."""
+    from holdfast import replay_command as command
+
+    if sum((bool(given), agent is not None, bool(files))) != 1:
+        refuse("Say which runs: their ids, --agent NAME (with --last), or --from FILE.")
+
+    async def work() -> list[command.Case]:
+        if files:
+            found = [recorded for path in files for recorded in command.of_file(path)]
+            return await _replayed(target, command.listed(found), len(found))
+        async with command.opened(loaded(target, database=database).settings) as house:
+            runs = await command.chosen(house, given or (), agent, last)
+            return await _replayed(target, command.of_database(house, runs), len(runs))
+
+    cases = run(work())
+    if json_file is not None:
+        json_file.write_text(command.as_json(cases))
+    if junit_file is not None:
+        junit_file.write_text(command.as_junit(cases))
+    count = command.counts(cases)
+    out.print(", ".join(f"{n} {verdict}" for verdict, n in count.items() if n) or "There are no such runs.")
+    raise SystemExit(1 if count["diverged"] else USAGE if count["failed"] or not cases else 0)
+
+
+async def _replayed(target: str, sources: AsyncIterator[RecordedRun], total: int) -> list[Case]:
+    """Replay with a bar on the screen; what is not identical is told as it is found."""
+    from rich.progress import Progress
+
+    from holdfast import replay_command as command
+
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("Replaying", total=total)
+
+        def tell(case: Case) -> None:
+            progress.advance(task)
+            if case.verdict != "identical":
+                out.print("\n".join(case.told()), markup=False)
+
+        return await command.replayed(target, sources, tell)
+
+
+# --- runs as files ---------------------------------------------------------------------------------------------------
+
+
+@runs_app.command("export")
+def runs_export(
+    given: Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs by id, run_….")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Else standard output.")] = None,
+    redact: Annotated[
+        str | None,
+        typer.Option(
+            "--redact", metavar="MODULE:FUNCTION", help="Is given each line as a dict; what it returns is written."
+        ),
+    ] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Write runs to a file of JSON lines, whole or not at all: journal, messages before, what prompts were made of."""
+    from holdfast import replay_command as command
+    from holdfast.target import function
+
+    settings = configured(database=database)
+    hook = None if redact is None else function(redact)
+
+    async def work() -> bytes:
+        async with command.opened(settings) as house:
+            return b"".join(await command.exported(house, given, hook))
+
+    written = run(work())
+    if output is None:
+        sys.stdout.buffer.write(written)
+        sys.stdout.buffer.flush()
+        return
+    output.write_bytes(written)
+    err.print(f"Wrote {len(given)} run{'' if len(given) == 1 else 's'} to {output}.", markup=False)
+
+
+@runs_app.command("import")
+def runs_import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="As export wrote them.")],
+    database: DatabaseOption = None,
+) -> None:
+    """Bring in runs from files, all or none. They are ended: to be looked at, replayed and forked."""
+    from holdfast import replay_command as command
+    from holdfast.domain import ids
+
+    settings = configured(database=database)
+
+    async def work() -> None:
+        async with command.opened(settings) as house:
+            for one in await command.brought_in(house, files):
+                out.print(f"{ids.text(ids.RUN, one.run_id)} was {one.was}", markup=False)
+
+    run(work())
 
 
 # --- the demo --------------------------------------------------------------------------------------------------------

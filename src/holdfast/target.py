@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
@@ -68,6 +69,18 @@ def load(given: str) -> Any:
     if target.attribute is None:
         return _only_one(target, module)
     return _checked(target, _attribute(target, module, target.attribute))
+
+
+def function(given: str) -> Callable[..., Any]:
+    """Import the function that `module:function` or `path/to/file.py:function` names. Raises `TargetError`."""
+    target = parse(given)
+    if target.attribute is None:
+        raise TargetError(f"{given!r} names no function. Write it as module:function or path/to/file.py:function")
+    module = _import_file(target) if target.path is not None else _import_module(target.module)
+    found = _attribute(target, module, target.attribute)
+    if not callable(found):
+        raise TargetError(f"{given} is not a function but of type {type(found).__name__}.")
+    return found
 
 
 # --- importing -------------------------------------------------------------------------------------------------------

@@ -282,6 +282,13 @@ class MemoryContext:
         self.chosen.extend(request.key or "" for request in requests if request.contract.ledger)
         return ()
 
+    def overrides(self, key: str) -> None:
+        """No forks here."""
+
+    def begun(self, key: str) -> bool:
+        """Nothing outlasts the process here."""
+        return False
+
     async def hold(self, requests: Sequence[ToolRequest]) -> None:
         """Nobody is asked here: who gives leave is the runtime's business."""
 
@@ -299,11 +306,12 @@ class MemoryContext:
             key=request.key,
             arguments=request.asked,
             write_behind=not request.contract.ledger,
-            opens=request.contract.ledger,
             message=request.message,
         )
 
         async def body(attempt: base.Attempt) -> base.Outcome:
+            if request.contract.ledger:
+                self.openings.append(attempt.key)
             timeout = asyncio.timeout(request.timeout_ms / 1000)
             try:
                 if not await self.tool_enabled(request.tool):
@@ -338,8 +346,6 @@ class MemoryContext:
             return self._recall(key, found)
         if self.steps_max is not None and len(self.steps) >= self.steps_max:
             raise errors.LimitReached("no more steps", code="limit_steps_max")
-        if action.opens:
-            self.openings.append(key)
         self.fresh.append(key)
         outcome, tries = await self._tried(key, action, body)
         error = outcome.failure

@@ -119,3 +119,29 @@ async def test_a_provider_that_cannot_keep_books_is_said_not_to_start(
         async with Outside(tmp_path / "nowhere" / "provider.db").running():
             pass
     assert "unable to open database file" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/pickups", '{"order_id": 99999999999999999999, "message": "m"}', 422),
+        ("/refunds", '{"order_id": 99999999999999999999, "amount_cents": 1}', 422),
+        ("/pickups", '{"order_id": 7, "message": "\\ud800"}', 422),
+        ("/pickups", "[" * 50_000, 400),
+    ],
+)
+async def test_what_no_book_can_hold_is_refused_too(outside: Outside, path: str, body: str, status: int) -> None:
+    headers = {"content-type": "application/json", "idempotency-key": "key"}
+    async with httpx.AsyncClient(base_url=outside.url, trust_env=False) as client:
+        assert (await client.post(path, content=body, headers=headers)).status_code == status
+    assert await made(outside, "pickups") == 0
+
+
+async def test_a_body_that_is_refused_unread_is_not_taken_for_the_next_request(outside: Outside) -> None:
+    async with httpx.AsyncClient(base_url=outside.url, trust_env=False) as client:
+        refused = await client.post(
+            "/pickups", content="GET /books HTTP/1.1\r\n\r\n", headers={"content-type": "text/plain"}
+        )
+        assert refused.status_code == 415
+        after = await client.post("/pickups", json={"order_id": 7, "message": "ring"})
+    assert (after.status_code, after.json().get("ticket")) == (201, "C-1")

@@ -45,7 +45,7 @@ class Desk:
         while not view.run.status.ended:
             view = await runs.wait(house, LOCAL_PRINCIPAL, view, 15)
         assert view.run.status == "succeeded", view.run.error
-        _, steps = await runs.steps(house, LOCAL_PRINCIPAL, view.run.id, 0, 200)
+        steps = [one.entry for one in await runs.steps(house, LOCAL_PRINCIPAL, view.run.id, 0, 200)]
         tools = [str(step.name) for step in steps if step.kind in ("tool", "handoff")]
         output = decode(view.output)
         return Answer(output if isinstance(output, str) else output["summary"], tools, view.run.acting_agent)

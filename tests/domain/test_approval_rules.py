@@ -57,6 +57,15 @@ def test_four_eyes_are_not_those_of_the_chain_nor_of_the_requester(admin: bool) 
     assert code(asked, CEC, admin=admin) == "ok"
 
 
+def test_who_led_to_a_call_may_withdraw_it() -> None:
+    """It takes other eyes to let it happen, not to let it be. Roles and the second word are another matter."""
+    asked = approval(four_eyes=True, roles=(frozenset({"boss"}),))
+    assert may_decide(asked, ANN, ["boss"], admin=False, rejects=True).code == "ok"
+    assert may_decide(asked, BOB, [], admin=True, rejects=True).code == "ok"
+    assert may_decide(asked, ANN, [], admin=False, rejects=True).code == "role_missing"
+    assert may_decide(approval(said(ANN), four_eyes=True), ANN, [], admin=False, rejects=True).code == "already_decided"
+
+
 def test_one_role_of_each_set_is_needed() -> None:
     asked = approval(roles=(frozenset({"clerk", "boss"}), frozenset({"legal"})))
     assert code(asked, CEC, "clerk") == "role_missing"

@@ -9,14 +9,19 @@ import pytest
 
 from holdfast.domain import limits
 from holdfast.testing.clock import FakeClock
+from tests import replays
 from tests.runtime.driving import Desk
 
 
 @pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    """Opens `Holdfast`s on one empty database and stops them in the end, the last one first."""
+async def desk(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    """Opens `Holdfast`s on one empty database and stops them in the end, the last one first. Before that, what they
+    recorded is replayed."""
     async with AsyncExitStack() as stack:
-        yield Desk(database_url, stack)
+        desk = Desk(database_url, stack)
+        yield desk
+        if request.node.get_closest_marker("impure") is None:
+            await replays.assert_identical(desk.opened)
 
 
 @pytest.fixture

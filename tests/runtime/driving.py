@@ -22,7 +22,7 @@ from holdfast.service import approvals, awaited, history, runs
 from holdfast.service import effects as effect_verbs
 from holdfast.service.approvals import Resolution
 from holdfast.service.awaited import NewEvent
-from holdfast.store import claims, effects
+from holdfast.store import claims, effects, lineage
 from holdfast.store.approvals import ApprovalFilter
 from holdfast.testing.clock import FakeClock
 
@@ -34,6 +34,7 @@ class Desk:
 
     def __init__(self, url: str, stack: AsyncExitStack) -> None:
         self.url = url
+        self.opened: list[Holdfast] = []
         self._stack = stack
 
     def make(self, *agents: Any, **given: Any) -> Holdfast:
@@ -49,6 +50,7 @@ class Desk:
         if deaf:
             hf.house.hub = Hub(None)
         await self._stack.enter_async_context(hf.running())
+        self.opened.append(hf)
         return hf
 
 
@@ -111,7 +113,7 @@ def error(view: RunView) -> dict[str, Any]:
 
 
 async def entries(hf: Holdfast, run: RunView) -> list[Entry]:
-    return await hf.house.database.read(None, lambda tx: claims.load(tx, run.run.tenant_id, run.run.id))
+    return await hf.house.database.read(None, lambda tx: lineage.load(tx, run.run.tenant_id, run.run.id))
 
 
 async def types(hf: Holdfast, run: RunView) -> list[str]:

@@ -18,6 +18,7 @@ from holdfast import Agent, Confirm, Context, Deny, ToolContext, tool, workflow
 from holdfast.domain import ids, limits
 from holdfast.domain.approvals import Approval, ApprovalStatus, ApprovalType
 from holdfast.domain.effects import EffectStatus
+from holdfast.domain.encoding import decode
 from holdfast.domain.errors import CallRefused, Conflict, Invalid, NotFound, Refused
 from holdfast.domain.ids import LOCAL_ADMIN, TenantId
 from holdfast.domain.journal import EntryType, StepKind
@@ -335,6 +336,19 @@ async def test_four_eyes_are_not_those_of_who_started_the_run(desk: Desk) -> Non
     assert caught.value.code == "four_eyes"
     await resolve(hf, asked, "approve", by=ANN)
     assert output(await ended(hf, view)) == "done"
+
+
+async def test_who_started_the_run_may_withdraw_the_call(desk: Desk) -> None:
+    """To reject it needs no second pair of eyes: that harms nobody."""
+    shop = Shop(confirm=Confirm(four_eyes=True))
+    a, model = refunding(shop)
+    hf = await desk.open(a)
+    view = await start(hf, "a", "go")
+    asked = await resolve(hf, await question(hf, view), "reject", note="my mistake")
+    assert asked.status is ApprovalStatus.REJECTED
+    assert output(await ended(hf, view)) == "done"
+    assert shop.refunds == []
+    assert "my mistake" in told(model)[0][1]
 
 
 async def test_who_decides_holds_a_role(desk: Desk) -> None:
@@ -656,6 +670,18 @@ async def test_all_questions_of_a_turn_open_together_and_allowed_siblings_run_fi
     assert (await types(hf, view)).count("run.resumed") == 1
 
 
+async def test_questions_of_one_turn_stand_in_the_inbox_in_the_order_of_their_calls(desk: Desk) -> None:
+    """They are asked at the same millisecond."""
+    shop = Shop(confirm=True)
+    amounts = list(range(100, 112))
+    a, _ = refunding(shop, *amounts)
+    hf = await desk.open(a)
+    view = await waiting(hf, await start(hf, "a", "go"))
+    asked = await questions(hf, view)
+    assert len({one.created_at for one in asked}) == 1
+    assert [decode(one.arguments)["amount"] for one in asked] == amounts
+
+
 async def test_branches_of_a_gather_wake_one_by_one(desk: Desk) -> None:
     shop = Shop(confirm=True)
     ran: list[int] = []
@@ -972,6 +998,58 @@ async def test_leave_that_is_not_used_in_time_is_asked_for_again(desk: Desk, clo
     view = await ended(hf, view)
     assert output(view) == "done"
     assert shop.amounts == [150]
+
+
+async def test_leave_for_a_call_that_stands_in_no_ledger_lapses_too(desk: Desk, clock: FakeClock) -> None:
+    shop = Shop(effect="read", confirm=Confirm(expires=timedelta(hours=1)))
+    a, _ = refunding(shop)
+    first = desk.make(a, determinism=clock.determinism)
+    async with first.running():
+        view = await waiting(first, await start(first, "a", "go"))
+        asked = await question(first, view)
+        await first.supervisor.worker.drain(100)
+        await resolve(first, asked, "approve")
+    clock.advance(limits.LEAVE_USABLE_MS + 1)
+    hf = await desk.open(refunding(shop)[0], determinism=clock.determinism)
+    again = await _other(hf, view, asked)
+    assert "not used in time" in (again.reason or "")
+    assert shop.refunds == []
+    await resolve(hf, again, "approve")
+    assert output(await ended(hf, view)) == "done"
+    assert shop.amounts == [150]
+
+
+@pytest.mark.parametrize("since", ["forbidden", "lapsed"])
+async def test_an_agent_that_was_called_with_leave_is_not_forgotten(desk: Desk, clock: FakeClock, since: str) -> None:
+    """Its run is under way, and acts: what the rules say by now, and how long ago leave was given, comes too late."""
+
+    @tool(name="look", effect="read")
+    async def look_it_up(ctx: ToolContext, what: str) -> str:
+        """Look."""
+        return await ctx.ask("Which?", expires=timedelta(days=30))
+
+    searching = ScriptedModel([Call("look", {"what": "x"}), "found it"], per="thread")
+    helper = Agent("helper", model=searching, tools=[look_it_up])
+    model = ScriptedModel([Call("helper", {"input": "look"}), "done"], per="thread")
+
+    def outer(rule: Any) -> Agent:
+        return Agent("a", model=model, tools=[helper.as_tool()], policies={"helper": rule})
+
+    hf = await desk.open(outer(Confirm()), helper, determinism=clock.determinism)
+    view = await start(hf, "a", "go")
+    await resolve(hf, await question(hf, view), "approve", note="go ahead")
+    async with asyncio.timeout(10):
+        while not (asked := [q for q in await questions(hf, view) if q.type is ApprovalType.INPUT]):
+            await asyncio.sleep(0.01)
+    await waiting(hf, view)
+    if since == "forbidden":
+        hf.house.agents["a"] = outer(Deny(reason="since today"))
+    clock.advance(timedelta(days=10))
+    await resolve(hf, asked[0], "answer", answer="this")
+    assert output(await within(ended(hf, view), 10)) == "done"
+    first, *rest = told(model)
+    assert first == ("helper", "found it")
+    assert "go ahead" in str(rest)
 
 
 # -- what waiting costs -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast import Context, EffectInfo, Holdfast, NotDone, ToolContext, tool, workflow
+from holdfast.agents.workflow import Workflow
 from holdfast.domain import limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType
@@ -18,9 +19,10 @@ from holdfast.domain.journal import EntryType
 from holdfast.domain.runs import RunStatus
 from holdfast.service import approvals, effects, runs
 from holdfast.service.approvals import Resolution
+from holdfast.store import effects as effect_store
 from holdfast.store.approvals import ApprovalFilter
 from holdfast.store.effects import EffectFilter
-from tests.runtime.driving import Desk, ended, entries, look, start, until, waiting
+from tests.runtime.driving import Desk, crash, ended, entries, error, look, outcome, start, until, waiting, within
 
 
 class World:
@@ -272,3 +274,159 @@ async def test_a_compensator_that_says_it_could_not_is_tried_again_all_the_same(
     assert "no money" in asked.reason
     assert (await look(hf, run)).run.status is RunStatus.WAITING
     assert EffectStatus.COMPENSATION_FAILED in (await statuses(hf))["pay"]
+
+
+# -- runs that are given up -------------------------------------------------------------------------------------------
+
+
+class Deadly:
+    """A tool that takes its process with it, as often as it is called; and what a workflow did before it."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.called = asyncio.Event()
+
+        @tool(effect="keyed")
+        async def die() -> None:
+            """Die."""
+            self.calls += 1
+            self.called.set()
+            await asyncio.Event().wait()
+
+        @workflow("deadly", tools=[book, die], compensate="failure")
+        async def deadly(ctx: Context) -> None:
+            await ctx.step("flight", book, "flight")
+            await ctx.step("die", die)
+
+        self.workflow = deadly
+
+    async def kill(self, hf: Holdfast, run: Any) -> None:
+        await within(self.called.wait())
+        self.called.clear()
+        await crash(hf, run)
+
+
+async def test_a_run_that_is_given_up_undoes_what_it_did(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is begun once more after each crash is no progress, or such a run would crash for ever."""
+    monkeypatch.setattr(limits, "LAPSE_BACKOFF_MS", 1)
+    deadly = Deadly()
+    hf = await desk.open(deadly.workflow)
+    run = await start(hf, "deadly")
+    for _ in range(limits.LAPSES_POISONED):
+        await deadly.kill(hf, run)
+    run = await within(ended(hf, run), 10)
+    assert error(run)["code"] == "poisoned"
+    assert deadly.calls == limits.LAPSES_POISONED
+    assert world.log == ["book flight", "undo flight: booking of flight"]
+    assert (await statuses(hf))["die"] == ["unknown"], "nobody knows about the call itself"
+
+
+async def test_a_run_whose_undoing_kills_its_workers_is_given_up_for_good(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LAPSE_BACKOFF_MS", 1)
+    world.go_on.clear()
+    hf = await opened(desk)
+    run = await start(hf, "plain", "ask")
+    run = await waiting(hf, run)
+    await runs.cancel(hf.house, LOCAL_PRINCIPAL, run.run.id, compensate=True)
+    for _ in range(limits.LAPSES_POISONED):
+        await within(world.entered.wait())
+        world.entered.clear()
+        await crash(hf, run)
+    run = await within(ended(hf, run), 10)
+    assert error(run)["code"] == "poisoned"
+    assert len(world.keys) == limits.LAPSES_POISONED
+    assert len(set(world.keys)) == 1
+    assert (await statuses(hf))["book.compensate"] == ["unknown"], "people see that nobody knows"
+
+
+@pytest.mark.impure  # the code changes between claims
+async def test_a_run_that_a_new_definition_ends_undoes_what_it_did(desk: Desk) -> None:
+    async def first(ctx: Context) -> None:
+        await ctx.step("flight", book, "flight")
+        await ctx.ask("Go on?")
+
+    async def second(ctx: Context) -> None:
+        await ctx.step("other", book, "other")
+
+    def made(fn: Any) -> Workflow[Any, Any]:
+        return Workflow("w", fn, tools=[book], compensate=("failure",), on_version_change="fail")
+
+    hf = desk.make(made(first))
+    async with hf.running():
+        run = await waiting(hf, await start(hf, "w"))
+    other = await desk.open(made(second))
+    (asked,) = await inbox(other)
+    await approvals.resolve(other.house, LOCAL_PRINCIPAL, asked.id, Resolution(decision="answer", answer="yes"))
+    run = await ended(other, run)
+    assert error(run)["code"] == "version_changed"
+    assert world.log == ["book flight", "undo flight: booking of flight"]
+
+
+# -- finding it -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_that_says_how_it_is_undone_has_to_be_listed(desk: Desk) -> None:
+    """Whoever undoes finds the tool in the workflow's list, when its code does not run any more."""
+
+    @workflow("w", compensate="failure")
+    async def w(ctx: Context) -> None:
+        await ctx.step("flight", book, "flight")
+
+    hf = await desk.open(w)
+    failure = error(await outcome(hf, "w"))
+    assert failure["code"] == "invalid_definition"
+    assert "tools=[book]" in failure["message"]
+    assert world.log == []
+
+
+async def test_another_tool_of_the_same_name_is_not_the_listed_one(desk: Desk) -> None:
+    @tool(name="book", effect="keyed")
+    async def other(what: str) -> str:
+        """Book something else."""
+        return what
+
+    @workflow("w", tools=[other], compensate="failure")
+    async def w(ctx: Context) -> None:
+        await ctx.step("flight", book, "flight")
+
+    hf = await desk.open(w)
+    assert error(await outcome(hf, "w"))["code"] == "invalid_definition"
+    assert world.log == []
+
+
+async def test_a_reconcilable_tool_that_nobody_looked_at_needs_its_reconciler_all_the_same(desk: Desk) -> None:
+    @tool(effect="reconcilable")
+    async def send(what: str) -> str:
+        """Send."""
+        world.log.append(what)
+        return what
+
+    @workflow("w")
+    async def w(ctx: Context) -> None:
+        await ctx.step("send", send, "x")
+
+    hf = await desk.open(w)
+    failure = error(await outcome(hf, "w"))
+    assert failure["code"] == "invalid_definition"
+    assert "reconcile" in failure["message"]
+    assert world.log == []
+
+
+async def test_what_is_to_be_undone_is_read_at_once_however_much_it_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @workflow("much", tools=[book], compensate="failure")
+    async def much(ctx: Context) -> None:
+        for n in range(20):
+            await ctx.step("book", book, str(n))
+        raise ValueError("no luck")
+
+    async def one_by_one(*_: Any) -> None:
+        raise AssertionError("a statement for each effect")
+
+    monkeypatch.setattr(effect_store, "get", one_by_one)
+    hf = await desk.open(much)
+    await ended(hf, await start(hf, "much"))
+    assert world.log[20:] == [f"undo {n}: booking of {n}" for n in reversed(range(20))]

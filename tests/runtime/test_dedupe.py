@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Agent, Context, NotDone, ToolContext, tool, workflow
+from holdfast import Agent, Context, EffectInfo, NotDone, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.effects import EffectStatus
 from holdfast.domain.errors import CallRefused, DefinitionError
@@ -300,3 +300,27 @@ async def test_a_retried_call_whose_business_was_done_by_another_run_is_not_made
     again = await ended(hf, await retry(hf, first))
     assert again.run.status is RunStatus.SUCCEEDED
     assert len(paid) == 2, "once in vain, and once"
+
+
+async def test_what_was_undone_stands_in_nobody_s_way(desk: Desk) -> None:
+    till = Till()
+
+    @till.tool.compensate
+    async def take_back(ctx: ToolContext, effect: EffectInfo) -> None:
+        till.paid.append("taken back")
+
+    refund = till.tool
+
+    @workflow("undone", tools=[refund], compensate="failure")
+    async def undone(ctx: Context) -> None:
+        await ctx.step("refund", refund, "o1")
+        raise ValueError("no luck")
+
+    @workflow("w", tools=[refund])
+    async def w(ctx: Context) -> Any:
+        return await ctx.step("refund", refund, "o1")
+
+    hf = await desk.open(w, undone)
+    assert (await outcome(hf, "undone")).run.status is RunStatus.FAILED
+    assert output(await within(outcome(hf, "w"), 10)) == {"receipt": 3}
+    assert till.paid == [("o1", 1), "taken back", ("o1", 1)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from holdfast import Agent, Context, NotDone, ToolContext, tool, workflow
+from holdfast import Agent, Confirm, Context, Deny, NotDone, RunLimits, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType
 from holdfast.domain.effects import Done, EffectInfo, EffectStatus, Unknown
@@ -532,3 +532,111 @@ async def test_a_heartbeat_moves_the_moment_at_which_others_may_act(desk: Desk, 
     assert not asked.is_set()
     clock.advance(timedelta(seconds=2))
     assert output(await ended(hf, view)) == "done"
+
+
+# -- what the rules, the code and people say meanwhile ----------------------------------------------------------------
+
+
+async def test_what_is_forbidden_after_it_began_is_still_settled_by_its_class(desk: Desk) -> None:
+    """Rules are judged before a call begins. To tell the model "not done" would be a lie."""
+    dying = Dying(effect="keyed")
+    a, model = dying.agent()
+    hf = await desk.open(a)
+    view = await start(hf, "a", "go")
+    await within(dying.begun.wait())
+    forbidden = Agent("a", model=model, tools=[dying.tool], policies={"act": Deny(reason="since today")})
+    hf.house.agents["a"] = forbidden
+    await crash(hf, view)
+    view = await within(ended(hf, view), 10)
+    assert (await effect(hf, view)).status is EffectStatus.COMMITTED
+    assert told(model) == [("act", "did x")]
+
+
+async def test_what_needs_leave_since_it_began_asks_nobody(desk: Desk) -> None:
+    dying = Dying(effect="keyed")
+    a, model = dying.agent()
+    hf = await desk.open(a)
+    view = await start(hf, "a", "go")
+    await within(dying.begun.wait())
+    hf.house.agents["a"] = Agent("a", model=model, tools=[dying.tool], policies={"act": Confirm()})
+    await crash(hf, view)
+    view = await within(ended(hf, view), 10)
+    assert (await effect(hf, view)).status is EffectStatus.COMMITTED
+    assert "approval.requested" not in await types(hf, view)
+
+
+async def test_a_person_s_word_counts_also_if_the_call_is_forbidden_by_now(desk: Desk) -> None:
+    dying = Dying(effect="unsafe")
+    hf, view, model = await crashed(desk, dying)
+    await question(hf, view)
+    hf.house.agents["a"] = Agent("a", model=model, tools=[dying.tool], policies={"act": Deny(reason="since today")})
+    await settle(hf, await effect(hf, view), "committed", "it went through")
+    view = await within(ended(hf, view), 10)
+    assert told(model) == [("act", "it went through")]
+
+
+async def test_what_was_not_done_and_is_forbidden_by_now_is_not_done(desk: Desk) -> None:
+    dying = Dying(effect="unsafe")
+    hf, view, model = await crashed(desk, dying)
+    await question(hf, view)
+    hf.house.agents["a"] = Agent("a", model=model, tools=[dying.tool], policies={"act": Deny(reason="since today")})
+    await settle(hf, await effect(hf, view), "not_done")
+    view = await within(ended(hf, view), 10)
+    ((_, said),) = told(model)
+    assert "since today" in said
+    assert len(dying.keys) == 1
+    assert (await effect(hf, view)).status is EffectStatus.ABANDONED
+
+
+@pytest.mark.impure  # the code changes between claims
+@pytest.mark.parametrize("change", ["gone", "other arguments"])
+async def test_a_call_under_way_is_not_forgotten_because_its_tool_changed(desk: Desk, change: str) -> None:
+    """A deploy took the tool away, or gave it other arguments, while a call of it was under way."""
+    dying = Dying(effect="keyed")
+    a, model = dying.agent()
+    hf = await desk.open(a)
+    view = await start(hf, "a", "go")
+    await within(dying.begun.wait())
+
+    @tool(name="act", effect="keyed")
+    async def other(whom: int) -> str:
+        """Act."""
+        raise AssertionError("nobody calls this")
+
+    hf.house.agents["a"] = Agent("a", model=model, tools=[] if change == "gone" else [other])
+    await crash(hf, view)
+    asked = await question(hf, view)
+    assert asked.type is ApprovalType.EFFECT
+    await settle(hf, await effect(hf, view), "committed", "it went through")
+    view = await within(ended(hf, view), 10)
+    assert told(model) == [("act", "it went through")]
+    assert (await effect(hf, view)).status is EffectStatus.COMMITTED
+
+
+async def test_a_word_on_a_run_that_had_ended_counts_when_it_is_retried(desk: Desk) -> None:
+    """The result that a person gave is the result, though no question was open for it."""
+    begun = asyncio.Event()
+
+    @tool(effect="unsafe")
+    async def act() -> str:
+        """Act."""
+        begun.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    @workflow("w", tools=[act], limits=RunLimits(active_ms_max=300))
+    async def w(ctx: Context) -> str:
+        return await ctx.step("act", act)
+
+    limits_before = limits.CANCEL_GRACE_MS
+    limits.CANCEL_GRACE_MS = 1  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        hf = await desk.open(w)
+        view = await ended(hf, await start(hf, "w"))
+    finally:
+        limits.CANCEL_GRACE_MS = limits_before  # pyright: ignore[reportAttributeAccessIssue]
+    assert error(view)["code"] == "limit_active_ms"
+    one = await effect(hf, view)
+    assert one.status is EffectStatus.UNKNOWN
+    await settle(hf, one, "committed", "it went through")
+    assert output(await retry(hf, view, RunLimits())) == "it went through"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic_ai.usage import RequestUsage
 
-from holdfast import Agent, Context, RunLimits, ToolContext, tool, workflow
+from holdfast import Agent, Confirm, Context, RunLimits, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.errors import Conflict, Invalid
@@ -17,6 +18,7 @@ from holdfast.domain.runs import RunStatus
 from holdfast.service import runs
 from holdfast.store.runs import RunFilter
 from holdfast.testing import Call, ScriptedModel
+from holdfast.testing.clock import FakeClock
 from tests.runtime.driving import (
     Desk,
     ended,
@@ -24,8 +26,12 @@ from tests.runtime.driving import (
     error,
     gone,
     keys,
+    look,
     outcome,
     output,
+    question,
+    questions,
+    resolve,
     retry,
     start,
     until,
@@ -187,8 +193,8 @@ async def test_a_retry_after_a_fix_runs_the_failed_step_anew_and_nothing_before_
     assert counted == ["first", "second", "second"]
     attempts = [(e.key, e.attempt, e.status) for e in await entries(hf, view) if e.seq is not None]
     assert attempts == [("first#1", 1, "succeeded"), ("second#1", 1, "failed"), ("second#1", 2, "succeeded")]
-    _, shown = await runs.steps(hf.house, LOCAL_PRINCIPAL, view.run.id, 0, 100)
-    assert [e.status for e in shown] == ["succeeded", "voided", "succeeded"]
+    shown = await runs.steps(hf.house, LOCAL_PRINCIPAL, view.run.id, 0, 100)
+    assert [one.entry.status for one in shown] == ["succeeded", "voided", "succeeded"]
 
 
 async def test_a_retry_is_refused_once_the_thread_has_moved_on(desk: Desk) -> None:
@@ -242,3 +248,29 @@ async def test_a_time_that_no_calendar_has_is_refused_before_it_is_stored(desk: 
         assert said.value.code == "invalid_time"
     shown = await runs.page(hf.house, LOCAL_PRINCIPAL, RunFilter(limit=10))
     assert [view.run for view in shown] == [failed.run]
+
+
+async def test_a_call_that_is_asked_about_once_more_counts_once(desk: Desk, clock: FakeClock) -> None:
+    """Leave that lapsed is asked for again; the call is still the first."""
+
+    @tool(effect="transaction", confirm=Confirm(expires=timedelta(hours=1)))
+    async def act(ctx: ToolContext) -> int:
+        """Act."""
+        clock.advance(timedelta(days=2) if not calls else timedelta())
+        calls.append(1)
+        return len(calls)
+
+    @workflow("w", tools=[act])
+    async def w(ctx: Context) -> int:
+        return await ctx.step("act", act)
+
+    calls: list[int] = []
+    hf = await desk.open(w, determinism=clock.determinism)
+    view = await start(hf, "w", limits=RunLimits(tool_calls_max=1))
+    await resolve(hf, await question(hf, view), "approve")
+    async with asyncio.timeout(10):
+        while not (asked := await questions(hf, view)) and not (await look(hf, view)).run.status.ended:
+            await asyncio.sleep(0.01)
+    for one in asked:
+        await resolve(hf, one, "approve")
+    assert output(await ended(hf, view)) == 2, "what it did under the lapsed leave was undone"

@@ -312,3 +312,91 @@ async def test_a_deadlocked_transaction_is_tried_again(desk: Desk) -> None:
     await hf.house.database.write(None, lambda tx: tx.execute(text("INSERT INTO test_book VALUES (1, ''), (2, '')")))
     views = await asyncio.gather(start(hf, "w", [1, 2]), start(hf, "w", [2, 1]))
     assert [output(await ended(hf, view)) for view in views] == ["moved", "moved"]
+
+
+async def test_a_transaction_whose_time_is_over_at_its_commit_is_told_and_not_repeated_for_ever(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TRANSACTION_MS", 100)
+    monkeypatch.setattr(limits, "TRANSACTION_SQLITE_MS", 100)
+    calls: list[int] = []
+
+    @tool(effect="transaction")
+    async def slow(ctx: ToolContext) -> None:
+        """Slow."""
+        calls.append(1)
+        await ctx.tx.execute(insert(BOOK).values(n=1, who="x"))
+        await asyncio.sleep(0.3)  # longer than it may be open: this is the fault
+
+    @workflow("w")
+    async def w(ctx: Context) -> Any:
+        try:
+            await ctx.step("slow", slow)
+        except StepFailed as exc:
+            return exc.code
+
+    hf = await desk.open(w)
+    await make(hf)
+    view = await within(outcome(hf, "w"), 10)
+    assert output(view) == "transaction_timeout"
+    assert await book(hf) == []
+    assert calls == [1]
+    assert (await effect(hf, view)).status is EffectStatus.FAILED
+
+
+async def test_what_the_database_refuses_at_the_commit_is_told_and_not_repeated_for_ever(desk: Desk) -> None:
+    """A deferred constraint is judged by the commit itself."""
+    calls: list[int] = []
+
+    @tool(effect="transaction")
+    async def point(ctx: ToolContext) -> None:
+        """Point at what is not there."""
+        calls.append(1)
+        await ctx.tx.execute("INSERT INTO test_page (n, after) VALUES (1, 4711)")
+
+    @workflow("w")
+    async def w(ctx: Context) -> Any:
+        try:
+            await ctx.step("point", point)
+        except StepFailed as exc:
+            return exc.code
+
+    async def pages(tx: Any) -> None:
+        await tx.execute(text("DROP TABLE IF EXISTS test_page"))
+        deferred = "REFERENCES test_page (n) DEFERRABLE INITIALLY DEFERRED"
+        await tx.execute(text(f"CREATE TABLE test_page (n INTEGER PRIMARY KEY, after INTEGER {deferred})"))
+
+    hf = await desk.open(w)
+    await hf.house.database.write(None, pages)
+    view = await within(outcome(hf, "w"), 10)
+    assert output(view) == "store_rejected"
+    assert calls == [1]
+    assert (await effect(hf, view)).status is EffectStatus.FAILED
+
+
+async def test_a_single_statement_is_cut_off_at_the_time_of_its_transaction(
+    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("on PostgreSQL nobody waits for it: others may write meanwhile")
+    monkeypatch.setattr(limits, "TRANSACTION_SQLITE_MS", 200)
+
+    @tool(effect="transaction")
+    async def count(ctx: ToolContext) -> Any:
+        """Count for an hour."""
+        await ctx.tx.execute(insert(BOOK).values(n=1, who="x"))
+        numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000000000)"
+        return await ctx.tx.rows(f"{numbers} SELECT count(*) FROM c")
+
+    @workflow("w", tools=[count])
+    async def w(ctx: Context) -> Any:
+        try:
+            await ctx.step("count", count)
+        except StepFailed as exc:
+            return exc.code
+
+    hf = await desk.open(w)
+    await make(hf)
+    view = await within(outcome(hf, "w"), 10)
+    assert output(view) == "transaction_timeout"
+    assert await book(hf) == []

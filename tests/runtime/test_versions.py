@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from holdfast import Context, workflow
+from holdfast import Agent, Context, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.encoding import decode
 from holdfast.domain.runs import RunStatus
+from holdfast.testing import Call, ScriptedModel
 from holdfast.web import views
 from tests.runtime.driving import (
     Desk,
@@ -20,6 +21,8 @@ from tests.runtime.driving import (
     look,
     outcome,
     output,
+    questions,
+    resolve,
     retry,
     start,
     types,
@@ -174,3 +177,27 @@ async def test_a_pinned_run_waits_for_a_worker_with_the_version_it_began_under_a
     hf = await desk.open(asleep(on_version_change="pin"))
     assert not (await look(changed_hf, view)).unserved
     assert output(await ended(hf, view)) == "before"
+
+
+@pytest.mark.impure  # the code changes between claims
+async def test_what_a_run_used_stays_when_a_new_definition_ends_it(desk: Desk) -> None:
+    @tool
+    async def ask(ctx: ToolContext) -> str:
+        """Ask."""
+        return await ctx.ask("Go on?")
+
+    def made(instructions: str) -> Agent:
+        model = ScriptedModel([Call("ask"), "done"])
+        return Agent("a", model=model, tools=[ask], instructions=instructions, on_version_change="fail")
+
+    hf = desk.make(made("before"))
+    async with hf.running():
+        view = await waiting(hf, await start(hf, "a", "go"))
+    used = view.run.usage
+    assert used.requests == 1
+    other = await desk.open(made("after"))
+    (asked,) = await questions(other, view)
+    await resolve(other, asked, "answer", answer="yes")
+    view = await ended(other, view)
+    assert error(view)["code"] == "version_changed"
+    assert view.run.usage == used

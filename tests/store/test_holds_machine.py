@@ -43,7 +43,7 @@ from holdfast.service import effects as effect_verbs
 from holdfast.service.approvals import Resolution
 from holdfast.service.awaited import NewEvent
 from holdfast.service.house import House
-from holdfast.store import approvals, awaited, claims, effects, heads, runs, schema
+from holdfast.store import approvals, awaited, effects, heads, lineage, runs, schema
 from holdfast.store.approvals import ApprovalFilter, Ask
 from holdfast.store.awaited import Await, EventWait, Stop
 from holdfast.store.base import Database, Tx
@@ -375,7 +375,9 @@ class HoldsMachine(RuleBasedStateMachine):
         if m is None:
             return
         m.epoch += 1
-        poisoned = not m.cancel and m.lapses + 1 >= limits.LAPSES_POISONED
+        lapses = m.lapses + 1  # one that acted is queued once more: a worker may have to undo that
+        acted = any(e.run is m and e.status is _E.COMMITTED for e in self.effects.values())
+        poisoned = not m.cancel and lapses >= limits.LAPSES_POISONED + int(acted)
         assert (back.cancelled, back.poisoned) == (m.cancel, poisoned)
         if m.cancel or poisoned:
             self.end(m, RunStatus.CANCELLED if m.cancel else RunStatus.FAILED)
@@ -432,7 +434,8 @@ class HoldsMachine(RuleBasedStateMachine):
         assert appended.cancel is m.cancel
         assert appended.seq == len(m.steps)
         m.steps += [e.key for e in new if e.is_step and e.key is not None]
-        m.lapses = 0
+        if new:  # what records nothing is no progress
+            m.lapses = 0
         return True
 
     def question(self, e: ModelEffect, type: ApprovalType, demand: Demand) -> ModelQuestion:
@@ -611,7 +614,6 @@ class HoldsMachine(RuleBasedStateMachine):
         assert appended.declined == self.why_not(m, e, op, q)
         if appended.declined is None:
             assert appended.cancel is False
-            m.lapses = 0
             e.status, e.attempt = _E.STARTED, e.attempt + 1
             if q is not None:
                 q.used_at = self.clock() if q.used_at is None else q.used_at
@@ -1068,7 +1070,7 @@ class HoldsMachine(RuleBasedStateMachine):
             found[run_id], owned[run_id] = run, head
             last = self.before
             unchanged = last is not None and run_id in last.heads and last.heads[run_id].pos == head.pos
-            journals[run_id] = last.journals[run_id] if unchanged and last else await claims.load(tx, TENANT, run_id)
+            journals[run_id] = last.journals[run_id] if unchanged and last else await lineage.load(tx, TENANT, run_id)
             if run.status is WAITING and await self._is_ready(tx, run):
                 ready.add(run_id)
         keys, used, waited = schema.business_keys.c, schema.event_uses.c, schema.event_waits.c

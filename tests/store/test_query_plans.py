@@ -214,6 +214,7 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "thread by_external_id": ("ux_threads_external_id", lambda tx: threads.by_external_id(tx, TENANT, "x")),
     "runs of a parent": ("ix_runs_parent", lambda tx: runs.page(tx, TENANT, RunFilter(parent_id=RUN))),
     "messages of a run": ("pk_messages|PRIMARY KEY", lambda tx: messages.positions_of_run(tx, TENANT, THREAD, RUN)),
+    "retries of a run": ("ix_entries_retried|autoindex_entries_1", lambda tx: entries.voided(tx, TENANT, RUN)),
     "result of a step": ("ux_entries_key", lambda tx: entries.of_key(tx, TENANT, RUN, "k")),
     "a key": ("ix_api_keys_id", lambda tx: principals.by_key(tx, b"k" * 16)),  # type: ignore[arg-type]
     "an effect of a step": ("pk_effects|PRIMARY KEY|effects_1", lambda tx: effects.get(tx, TENANT, RUN, "k")),

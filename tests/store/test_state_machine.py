@@ -33,7 +33,7 @@ from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.ids import RunId, ThreadId
 from holdfast.domain.journal import EntryType, Phase
 from holdfast.domain.runs import OnBusy, Run, RunStatus
-from holdfast.store import claims, heads, runs, threads
+from holdfast.store import claims, heads, lineage, runs, threads
 from holdfast.store.base import Database, Tx
 from holdfast.store.claims import Claimed
 from holdfast.store.journal import Release
@@ -368,7 +368,7 @@ class StoreMachine(RuleBasedStateMachine):
             found: dict[RunId, Any] = {}
             for run_id in self.model:
                 run, head = await runs.get(tx, TENANT, run_id), await heads.get(tx, TENANT, run_id)
-                found[run_id] = (run, head, await claims.load(tx, TENANT, run_id))
+                found[run_id] = (run, head, await lineage.load(tx, TENANT, run_id))
             return found
 
         found = await self.store.read(body)

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from holdfast.domain import errors, limits
 from holdfast.domain.agents import AgentKind
+from holdfast.domain.forks import Overrides
 from holdfast.domain.journal import NewBlob, StepKind
 from holdfast.domain.runs import RunLimits, Usage
 from holdfast.domain.threads import Message, Role
@@ -118,9 +119,10 @@ class Action:
     `arguments`: JSON value compared on resume for code, tool, child, sleep and hand-off steps.
     `write_behind`: the result may still be in memory when `perform` returns (model steps, read tools, and what comes
     right before something that is opened).
-    `opens`: an opening entry is durable before the body runs (tools that may change something).
     `streams`: the body publishes deltas; the message's id is announced durably before the first one is shown.
     `message`: the payload is also a message of the thread, in this role.
+    `asked`: of a model step, the record of its prompt and the blobs that it names, as the body would record them. Called
+    by replay alone, which compares them with what was recorded and never calls the body.
     """
 
     kind: StepKind
@@ -128,11 +130,11 @@ class Action:
     key: str | None = None
     arguments: Any = None
     write_behind: bool = False
-    opens: bool = False
     streams: bool = False
     message: Role | None = None
     retry: Retry = NO_RETRY
     timeout_ms: int | None = None
+    asked: Callable[[], tuple[bytes, tuple[NewBlob, ...]]] | None = None
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond or two, once a step
@@ -180,6 +182,31 @@ class RunInfo:
 NO_DEFAULT: Final = object()
 
 
+class State(Protocol):
+    """The document that a thread publishes, in versions: JSON, at most `STATE_BYTES_MAX` bytes of it, null at first.
+
+    It belongs to the thread: a run begins with what the run before it left. Each change is a step, durable when it
+    returns, and parallel branches lose nothing of each other. Not for the functions of plain steps.
+    """
+
+    async def get(self) -> Any:
+        """The document as the code knows it here: what the run began with, the changes made before this line, and those
+        of branches that were gathered. A copy; no step."""
+        ...
+
+    async def set(self, value: Any) -> None:
+        """Replace the document. Raises `StepFailed` (`state_too_large`, `not_encodable`)."""
+        ...
+
+    async def update(self, update: Mapping[str, Any] | Callable[[Any], Any], /) -> Any:
+        """Change the newest document, whoever changed it last; returns what came of it.
+
+        A mapping's members replace those of the object. A function is given the document and returns the next one; it
+        is sync, and does nothing else. What it raises is recorded, and comes as `StepFailed`.
+        """
+        ...
+
+
 class Context(Protocol):
     """What a workflow sees. Every call is recorded under a key; a resumed run gets the recorded answer at once.
 
@@ -192,6 +219,11 @@ class Context(Protocol):
     @property
     def deps(self) -> Any:
         """What was given as `Holdfast(deps=…)`; the same object in every run of the process."""
+        ...
+
+    @property
+    def state(self) -> State:
+        """The document that the thread publishes."""
         ...
 
     async def step(
@@ -368,6 +400,14 @@ class RunContext(Context, Protocol):
 
     def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
         """What the ledger has to hold of calls that a step has chosen: for that step's `Outcome.ops`."""
+        ...
+
+    def overrides(self, key: str) -> Overrides | None:
+        """Of a fork: the instructions or the model with which a step of its own is made; None for one it inherited."""
+        ...
+
+    def begun(self, key: str) -> bool:
+        """Whether a tool's call began in an earlier claim of the run, so that it may have acted."""
         ...
 
     async def tool_enabled(self, name: str) -> bool:

@@ -238,6 +238,29 @@ def check_tools(agent_id: str, tools: Iterable[Any]) -> None:
         demand_reconciler(tool.name, tool.contract)
         if not tool.contract.declared:
             undeclared.append(tool.name)
+    _warn_of(agent_id, undeclared)
+
+
+def demand_usable(agent_id: str, listed: Mapping[str, Any], tool: Any) -> None:
+    """Raise `DefinitionError` for a step's tool that cannot keep its promises. One that its workflow does not list was
+    not looked at when Holdfast started, and who undoes an effect finds its tool by name in that list."""
+    if listed.get(tool.name) is tool:
+        return
+    demand_reconciler(tool.name, tool.contract)
+    if tool.contract.compensation is not None:
+        raise DefinitionError(
+            f"The tool {tool.name!r} says how it is undone, but {agent_id!r} does not list it, so nobody would find "
+            f"that: say tools=[{tool.name}] where the workflow is declared."
+        )
+    if not tool.contract.declared and tool.spec.agent is None and (agent_id, tool.name) not in _warned:
+        _warned.add((agent_id, tool.name))
+        _warn_of(agent_id, [tool.name])
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def _warn_of(agent_id: str, undeclared: Sequence[str]) -> None:
     if undeclared:
         log.warning(
             "%s: %s declare no effect and count as unsafe: after a crash in one of them a person is asked what became "

@@ -121,6 +121,13 @@ class ToolContext(Generic[DepsT]):
         return cast(DepsT, self._run.deps)
 
     @property
+    def state(self) -> base.State:
+        """The document that the thread publishes. A change is made once, even if the tool is tried again. For async
+        tools."""
+        self._demand_async("state")
+        return self._run.state
+
+    @property
     def idempotency_key(self) -> str:
         """What to give the provider, so that it does the same thing once: 43 characters, the same at every try of this
         call, also after a crash. It changes only after it is known that nothing was done under the old one."""

@@ -31,6 +31,7 @@ LATE_S: Final = 8.0
 TIMES_MAX: Final = 100
 TEXT_CHARS_MAX: Final = 2_000
 CENTS_MAX: Final = 500_000
+NUMBER_MAX: Final = 2**53
 FAULTS: Final = ("crash", "timeout", "error")
 PATHS: Final = ("/refunds", "/mails", "/pickups")
 SCHEMA: Final = """
@@ -223,15 +224,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         """JSON, and said to be: a page in a browser cannot send that here without being asked first."""
-        if self.headers.get_content_type() != "application/json":
-            raise Refused(415, "the body is application/json")
         length = self.headers.get("Content-Length", "0")
+        if self.headers.get_content_type() != "application/json":
+            self.close_connection = True  # what is left unread would be taken for the next request
+            raise Refused(415, "the body is application/json")
         if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
             self.close_connection = True
             raise Refused(413, f"a body is at most {BODY_BYTES_MAX} bytes")
         try:
             found = json.loads(self.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused(400, "the body is not JSON") from None
         if not isinstance(found, dict):
             raise Refused(400, "the body is a JSON object")
@@ -254,8 +256,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def _number(body: dict[str, Any], name: str) -> int:
     value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(422, f"{name} is a whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > NUMBER_MAX:
+        raise Refused(422, f"{name} is a whole number of at most {NUMBER_MAX}")
     return value
 
 
@@ -263,6 +265,8 @@ def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_CHARS_MAX:
         raise Refused(422, f"{name} is a text of 1 to {TEXT_CHARS_MAX} characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise Refused(422, f"{name} is not Unicode: it has half of a character")
     return value
 
 

@@ -24,3 +24,13 @@ class AgentRecord:
     definition: bytes
     enabled: bool
     updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentVersion:
+    """An agent as it was, or is, under one version; `definition` is JSON, `created_at` when it was first seen."""
+
+    agent: str
+    version: str
+    definition: bytes
+    created_at: int

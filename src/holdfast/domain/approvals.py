@@ -65,9 +65,10 @@ class OnExpiry(StrEnum):
 class Demand:
     """What leave takes. `roles`: who decides has to hold one role of each set; none means everybody may.
 
-    `quorum` people have to approve, one refusal is enough. `four_eyes`: nobody of the chain that led to the call; of a
-    question that an edit has opened its editor belongs to that chain. `expires_ms` from the question's opening on;
-    then `on_expiry`: an escalation asks `escalate_to` once more for as long.
+    `quorum` people have to approve, one refusal is enough. `four_eyes`: nobody of the chain that led to the call
+    approves it, though they may withdraw it; of a question that an edit has opened its editor belongs to that chain.
+    `expires_ms` from the opening of the question on; then `on_expiry`: an escalation asks `escalate_to` once more for
+    as long.
     """
 
     roles: tuple[frozenset[str], ...] = ()
@@ -171,13 +172,15 @@ class Standing:
     reason: str
 
 
-def may_decide(approval: Approval, principal_id: PrincipalId, roles: Iterable[str], *, admin: bool) -> Standing:
+def may_decide(
+    approval: Approval, principal_id: PrincipalId, roles: Iterable[str], *, admin: bool, rejects: bool = False
+) -> Standing:
     """Whether this principal may decide: four eyes, then roles, then that nobody decides twice.
 
-    An admin holds every role, but has only two eyes.
+    An admin holds every role, but has only two eyes. Who led to a call may still withdraw it (`rejects`).
     """
     demand = approval.demand
-    if demand.four_eyes and (principal_id in approval.chain or principal_id == approval.requested_by):
+    if demand.four_eyes and not rejects and (principal_id in approval.chain or principal_id == approval.requested_by):
         return Standing(False, "four_eyes", "who led to this call, or changed it, may not be the one who approves it")
     held = frozenset(roles)
     missing = [wanted for wanted in demand.roles if not wanted & held]

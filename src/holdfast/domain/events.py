@@ -3,12 +3,13 @@
 An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the run's stream. `data` by type:
 
     run.queued          input
+    run.forked          run_id, at, kept, edits, effects: the first event of a fork that keeps steps of another run
     run.started         worker                          also run.resumed
     run.recovered       worker, lapses, void: [message_id]; what was shown of those messages is to be forgotten
     run.waiting         waiting_on: [{type, id, …}]
     run.succeeded       output, successor?: run_id      run.failed     error: {code, message, step?, retryable, …}
     run.cancelled       reason                          run.retried    voids: [{key, attempt}]
-    run.version_changed agent, from, to                 run.compensating  status, error | reason: how it will end
+    run.version_changed agent, from, to, changed        run.compensating  status, error | reason: how it will end
     step.opened         key, kind, name, attempt, and for a sleep due_at, for a child agent
     step.completed      seq, key, kind, name, attempt, status, output, started_at, ended_at, message_id?
     step.failed         the same with error instead of output
@@ -20,7 +21,8 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     approval.changed    the same id with what changed: a decision that was not the last, an edit, an escalation
     approval.resolved   seq, key, approval_id, type, status, answer?, arguments?, note?, decided_by
     effect.unknown      key, approval_id, effect_id, tool, reason: nobody knows whether it was done, a person is asked
-    custom              name, data                      state.changed  key, name, value
+    custom              name, data
+    state.changed       seq, key, kind, name, attempt, status, version, patch (RFC 6902), started_at, ended_at
 
 Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text} and `step.started` {key, kind, name}.
 """
@@ -131,7 +133,8 @@ def data_of(entry: AnyEntry, *, seq: int | None, written: Written | None, output
         case EntryType.RUN_RETRIED:
             return {"voids": [{"key": key, "attempt": attempt} for key, attempt in decode(entry.payload)["voided"]]}
         case (
-            EntryType.RUN_STARTED
+            EntryType.RUN_FORKED
+            | EntryType.RUN_STARTED
             | EntryType.RUN_RESUMED
             | EntryType.RUN_RECOVERED
             | EntryType.RUN_CANCELLED
@@ -159,7 +162,7 @@ def data_of(entry: AnyEntry, *, seq: int | None, written: Written | None, output
         case EntryType.TOOL_COMPLETED:
             return {**_result(entry, seq, written), **_answer(entry, written)}
         case EntryType.STATE_CHANGED:
-            return {"key": entry.key, "name": entry.name, "value": decode(entry.payload)}
+            return {**_result(entry, seq, written), **decode(entry.payload)}
 
 
 def _named(entry: AnyEntry) -> Data:

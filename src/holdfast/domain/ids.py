@@ -23,12 +23,13 @@ WorkerId = NewType("WorkerId", bytes)
 ApprovalId = NewType("ApprovalId", bytes)
 EffectId = NewType("EffectId", bytes)
 EventId = NewType("EventId", bytes)
+ReplayId = NewType("ReplayId", bytes)
 
 ID_BYTES = 16
 ID_TIME_BYTES = 6
 
 TENANT, PRINCIPAL, KEY, THREAD, RUN, MESSAGE, WORKER = "ten", "pri", "key", "thr", "run", "msg", "wrk"
-APPROVAL, EFFECT, EVENT = "apr", "eff", "evt"
+APPROVAL, EFFECT, EVENT, REPLAY = "apr", "eff", "evt", "rpl"
 
 DEFAULT_TENANT = TenantId(b"\x00" * 15 + b"\x01")
 LOCAL_ADMIN = PrincipalId(b"\x00" * 15 + b"\x02")
@@ -55,7 +56,7 @@ def parse(prefix: str, value: str) -> bytes:
 
 NAMES = {
     TENANT: "tenant", PRINCIPAL: "principal", KEY: "key", THREAD: "thread", RUN: "run", MESSAGE: "message",
-    APPROVAL: "approval", EFFECT: "effect", EVENT: "event",
+    APPROVAL: "approval", EFFECT: "effect", EVENT: "event", REPLAY: "replay",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from holdfast.domain.encoding import decode
 from holdfast.domain.errors import Invalid, JournalMismatch
-from holdfast.domain.ids import MessageId
+from holdfast.domain.ids import MessageId, RunId
 from holdfast.domain.limits import KEY_CHARS_MAX, STEP_NAME_CHARS_MAX
 from holdfast.domain.runs import Usage
 from holdfast.domain.threads import Role
@@ -23,6 +23,7 @@ class EntryType(StrEnum):
     """What an entry says; also the `event:` of the one durable event it is."""
 
     RUN_QUEUED = "run.queued"
+    RUN_FORKED = "run.forked"
     RUN_STARTED = "run.started"
     RUN_WAITING = "run.waiting"
     RUN_RESUMED = "run.resumed"
@@ -169,6 +170,14 @@ class Entry:
     price_version: str | None = None
     started_at: int | None = None
     ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An entry, and the run that wrote it: a fork has some from others."""
+
+    run_id: RunId
+    entry: Entry
 
 
 _UNSAFE_IN_KEYS = str.maketrans({"/": "%2F", "#": "%23", "%": "%25"})

@@ -73,6 +73,33 @@ def tool_result(step: Entry) -> Any:
     return recorded if named else _object(recorded).get("result")
 
 
+def is_of_conversation(step: Entry) -> bool:
+    """Whether a model or tool step is a message of its thread: an answer, or the result of a call that one made; not
+    a model asked aside, nor a tool that code called."""
+    if step.kind is StepKind.MODEL:
+        return step.name == "model"
+    return step.kind is StepKind.TOOL and "#" not in (step.key or "").rpartition("/")[2]
+
+
+def transfer_said(agent_id: str) -> str:
+    """What a hand-off answers to the call that asked for it."""
+    return f"Transferred to {agent_id}."
+
+
+def transfer_target(payload: bytes | None) -> str | None:
+    """To which agent a recorded hand-off went."""
+    said = _object(decode(payload)).get("result")
+    before, _, agent_id = said.removesuffix(".").partition("Transferred to ") if isinstance(said, str) else ("", "", "")
+    return agent_id if not before and agent_id else None
+
+
+def calls_of(payload: bytes | None) -> list[Part]:
+    """The calls of a recorded model response that are ours to make; a call's place here is part of its step's key."""
+    data = _object(_object(decode(payload)).get("data"))
+    parts: list[Any] = data.get("parts") or []
+    return [_response_part(p) for p in map(_object, parts) if p.get("part_kind") == "tool-call"]
+
+
 def response_text(payload: bytes | None) -> str:
     """The text of a recorded model response: its text parts, joined."""
     return "".join(p["text"] for p in response_parts(payload) if p["type"] == "text")

@@ -44,7 +44,7 @@ class Confirm:
         roles: who decides has to hold one of them; anybody of the tenant may if there are none.
         quorum: how many different people have to approve, 1 to `QUORUM_MAX`. One refusal is enough to refuse.
         four_eyes: nobody who led to the call may approve it; nor, of a question that an edit has opened, who made the
-            edit.
+            edit. They may reject it.
         expires: how long the question stands, 7 days unless given.
         on_expiry: `"reject"`, `"approve"`, or `"escalate"`: ask `escalate_to` once more, for as long again.
     """

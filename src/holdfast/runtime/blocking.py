@@ -2,6 +2,7 @@
 
 A thread cannot be stopped. When its caller gives up (timeout, cancel) it is *abandoned*: its place is free again at
 once, it is counted until it returns, and past `THREADS_ABANDONED_MAX` new calls are refused, with that as the reason.
+Whose it is stays known (`OWNER`): nobody may conclude that a call did nothing while its thread may still act.
 Threads are daemons: one that never returns does not keep the process alive.
 """
 
@@ -11,13 +12,16 @@ import asyncio
 import contextvars
 import queue
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 from holdfast.domain.errors import UserCodeFailed
 from holdfast.domain.limits import THREAD_POOL_MAX, THREADS_ABANDONED_MAX
 
 T = TypeVar("T")
+OWNER: Final[ContextVar[Hashable]] = ContextVar("holdfast_thread_owner", default=None)
+"""The call that what is started now belongs to, where anybody has to know."""
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 
 
@@ -30,6 +34,7 @@ class Blocking:
         self._lock = threading.Lock()
         self._idle = 0
         self._threads = 0
+        self._left: dict[Hashable, set[asyncio.Future[Any]]] = {}
         self.abandoned = 0
 
     async def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -49,12 +54,26 @@ class Blocking:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
                 if not future.done():
-                    self.abandoned += 1
-                    future.add_done_callback(self._returned)
+                    self._abandon(future, OWNER.get())
                 raise
 
-    def _returned(self, future: asyncio.Future[Any]) -> None:
+    def left_by(self, owner: Hashable) -> set[asyncio.Future[Any]]:
+        """The abandoned threads of a call that have not returned."""
+        return set(self._left.get(owner, ()))
+
+    def _abandon(self, future: asyncio.Future[Any], owner: Hashable) -> None:
+        self.abandoned += 1
+        if owner is not None:
+            self._left.setdefault(owner, set()).add(future)
+        future.add_done_callback(lambda _: self._returned(future, owner))
+
+    def _returned(self, future: asyncio.Future[Any], owner: Hashable) -> None:
         self.abandoned -= 1
+        left = self._left.get(owner)
+        if left is not None:
+            left.discard(future)
+            if not left:
+                del self._left[owner]
         if not future.cancelled():
             future.exception()  # nobody waits for it any more
 

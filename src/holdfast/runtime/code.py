@@ -180,7 +180,8 @@ def _tool_body(ctx: base.RunContext, call: Call) -> Body:
     async def body(attempt: base.Attempt) -> Outcome:
         if not await ctx.tool_enabled(tool.name):
             raise StepFailed(f"The tool {tool.name!r} is switched off.", code="tool_disabled")
-        value = await tool.invoke(ctx, *call.args, key=attempt.key, attempt=attempt.number, **call.kwargs)
+        with ctx.scope(attempt.key):  # its steps have keys of their own: resumed, a recorded tool does not run again
+            value = await tool.invoke(ctx, *call.args, key=attempt.key, attempt=attempt.number, **call.kwargs)
         return _outcome(call, value)
 
     return body

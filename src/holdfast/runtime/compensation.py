@@ -19,7 +19,7 @@ from holdfast.domain.encoding import encode
 from holdfast.domain.errors import NotFound
 from holdfast.domain.messages import tool_result
 from holdfast.runtime.code import failure_of
-from holdfast.runtime.effects import info_of
+from holdfast.runtime.unsettled import info_of
 from holdfast.runtime.waits import Wait
 from holdfast.service import effects as effect_verbs
 from holdfast.service.house import House

@@ -10,34 +10,30 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from holdfast.agents import base
 from holdfast.agents.base import Action, Agent, Body, Outcome, Recorded, Retry, RunInfo, StepError
-from holdfast.agents.effects import ToolRequest
+from holdfast.agents.effects import ToolRequest, demand_usable
 from holdfast.bus.base import Delta
 from holdfast.domain import ids, limits
 from holdfast.domain.encoding import decode, digest, encode
 from holdfast.domain.errors import (
-    Cancelled,
-    ChildFailed,
     Invalid,
     JournalMismatch,
     LimitReached,
     OutcomeUnknown,
-    Released,
     Restarted,
     Signal,
-    StepFailed,
     Unavailable,
     UnscopedConcurrency,
 )
+from holdfast.domain.forks import Overrides, overriding
 from holdfast.domain.ids import MessageId
 from holdfast.domain.journal import (
     Entry,
@@ -50,19 +46,20 @@ from holdfast.domain.journal import (
     Phase,
     StepKind,
     StepStatus,
-    branch_scope,
 )
-from holdfast.domain.runs import NO_USAGE, Run, RunLimits, RunStatus, RunView, Usage
+from holdfast.domain.runs import NO_USAGE, Run, RunLimits, Usage
 from holdfast.domain.threads import Message, Role
-from holdfast.runtime import code, scopes
+from holdfast.runtime import branches, children, code, scopes, tries
 from holdfast.runtime.blocking import Blocking
 from holdfast.runtime.effects import Ledger
+from holdfast.runtime.forked import Forked
 from holdfast.runtime.holds import Holds
 from holdfast.runtime.recording import Declined, ReadBack, Recording
+from holdfast.runtime.states import State
+from holdfast.runtime.tries import GRACEFUL, InFlight, Try
 from holdfast.runtime.waits import Activity, Wait
 from holdfast.service import agents as agent_verbs
 from holdfast.service import history as history_verbs
-from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
 from holdfast.store.claims import Claimed
 from holdfast.store.journal import Appended
@@ -71,59 +68,6 @@ T = TypeVar("T")
 
 # What ends the run rather than the step: it is not a body's business to fail with these.
 _ENDS_THE_RUN = (LimitReached, JournalMismatch, UnscopedConcurrency)
-# What stops a run that is still ours: a tool that may have changed something gets its grace, and is recorded.
-GRACEFUL = (Cancelled, Released, LimitReached)
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A body under way: its task, and whether it may change something (then a cancel gives it its grace)."""
-
-    key: str
-    task: asyncio.Task[Any] | None
-    changes: bool
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class Try:
-    """One try of a body, as the body sees it."""
-
-    __slots__ = ("_context", "_message", "_opened", "_shown", "key", "number")
-
-    def __init__(self, context: RunContext, key: str, number: int, message: MessageId | None) -> None:
-        self.key = key
-        self.number = number
-        self._context = context
-        self._message = message
-        self._opened: asyncio.Future[Any] | None = None
-        self._shown: list[Delta] = []
-
-    def announce(self, voids: Sequence[str]) -> None:
-        """Say durably that a message begins: only then may pieces of it be shown."""
-        assert self._message is not None
-        data = {"message_id": ids.text(ids.MESSAGE, self._message), "key": self.key, "voids": list(voids)}
-        entry = NewEntry(type=EntryType.MESSAGE_STARTED, at=self._context.now_ms(), payload=encode(data))
-        self._opened = self._context.recording.behind([entry])
-        self._opened.add_done_callback(lambda _: self._flush())
-
-    def delta(self, part: int, kind: Literal["text", "thinking", "tool_call"], text: str) -> None:
-        """Publish a piece of the message under way; held back until its announcement is durable."""
-        if self._message is None or self._context.closed is not None:
-            return
-        data: dict[str, object] = {
-            "message_id": ids.text(ids.MESSAGE, self._message),
-            "part": part,
-            "kind": kind,
-            "text": text,
-        }
-        self._shown.append(Delta(self._context.run.id, Ephemeral.MESSAGE_DELTA.value, data, self._context.now_ms()))
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._opened is not None and self._opened.done():
-            for delta in self._shown:
-                self._context.house.hub.delta(self._context.run.thread_id, delta)
-            self._shown.clear()
 
 
 class RunContext:
@@ -166,15 +110,22 @@ class RunContext:
         self.journal = Journal.of(claimed.entries)
         self._positions = claimed.positions
         # Places of messages that were on their way when a process died, and later ones were written already.
-        self._free = sorted(set(range(claimed.input_position, claimed.next_position)) - set(claimed.positions.values()))
+        self._free = sorted(set(range(claimed.first_place, claimed.next_position)) - set(claimed.positions.values()))
         self._count_recorded()
         self._info = self._describe()
+        self.inherited = claimed.inherited
+        self.began_at = claimed.began_at
+        self.forked = Forked.of(self)
         self.ledger = Ledger(self, claimed.effects)
         self.holds = Holds(self)
+        self.state = State(self, claimed)
 
     def _count_recorded(self) -> None:
-        self._steps = self.journal.steps
+        inherited = self._claimed.inherited  # what a fork shares with others is on their account
+        self._steps = sum(1 for entry in self.journal.results.values() if entry.pos > inherited)
         for entry in self._claimed.entries:
+            if entry.pos <= inherited:
+                continue
             if entry.usage is not None:
                 self.usage = self.usage + entry.usage
             if entry.kind is StepKind.TOOL and entry.phase is Phase.RESULT:
@@ -244,6 +195,15 @@ class RunContext:
     async def blocking(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         return await self._blocking.run(fn, *args, **kwargs)
 
+    def threads_of(self, key: str) -> set[asyncio.Future[Any]]:
+        """Threads of a step's call that could not be stopped and have not returned, in this process."""
+        return self._blocking.left_by((self.run.id, key))
+
+    @property
+    def changing(self) -> bool:
+        """Whether a call that may change something is under way."""
+        return any(flight.changes for flight in self.in_flight.values())
+
     def close(self, signal: BaseException) -> None:
         """From now on every call raises this."""
         if self.closed is None:
@@ -273,11 +233,14 @@ class RunContext:
             if found is not None:
                 return self._recall(found)
             self._admit(action)
+            calls = int(action.kind is StepKind.TOOL)
             self._steps += 1  # from its admission, or parallel steps would pass a limit together
+            self._tool_calls += calls
             try:
                 return await self._do(action, body, key, digested)
             except BaseException:
                 self._steps -= 1
+                self._tool_calls -= calls
                 raise
         except _ENDS_THE_RUN as exc:  # also if the code catches it: what it did next would not be the run's any more
             self.close(exc)
@@ -285,6 +248,7 @@ class RunContext:
 
     def _recall(self, entry: Entry) -> Recorded:
         assert entry.key is not None
+        self.state.recalled(entry.key)
         error = None if entry.error is None else StepError(**decode(entry.error))
         return Recorded(
             key=entry.key,
@@ -308,7 +272,6 @@ class RunContext:
             )
         if action.kind is StepKind.TOOL:
             _under("tool_calls", self._tool_calls, caps.tool_calls_max)
-            self._tool_calls += 1
         if action.kind is StepKind.MODEL:
             _under("tokens", self.usage.input_tokens + self.usage.output_tokens, caps.tokens_max)
             _under("cost_micros", self.usage.cost_micros, caps.cost_micros_max)
@@ -316,15 +279,13 @@ class RunContext:
     async def _do(self, action: Action, body: Body, key: str, digested: bytes | None) -> Recorded:
         attempt = self.journal.attempt(key)
         started_at = self.now_ms()
-        if action.opens:
-            await self._open(action, key, digested, attempt)
         if self.listening():
             self._tell_started(action, key)
-        outcome, tries, message = await self._tried(action, body, key, attempt)
+        outcome, tried, message = await self._tried(action, body, key, attempt)
         try:
-            if self.closed is not None and not (isinstance(self.closed, GRACEFUL) and (action.opens or outcome.ops)):
+            if self.closed is not None and not (isinstance(self.closed, GRACEFUL) and outcome.ops):
                 raise self.again()
-            return await self._record(action, key, digested, attempt, tries, started_at, outcome, message)
+            return await self._record(action, key, digested, attempt, tried, started_at, outcome, message)
         except (ReadBack, asyncio.CancelledError) as exc:
             lost = isinstance(exc, ReadBack) or isinstance(self.closed, ReadBack)
             if lost and outcome.ops and outcome.session is None:
@@ -333,15 +294,6 @@ class RunContext:
         finally:
             if outcome.session is not None:
                 await outcome.session.aclose()
-
-    async def _open(self, action: Action, key: str, digested: bytes | None, attempt: int) -> None:
-        """Everything earlier, and the opening itself, are durable before something may change."""
-        if self.journal.opening(key, action.kind, action.name, digested) is not None:
-            await self.recording.barrier()  # it began in an earlier claim: at-least-once, and the journal says so
-            return
-        type = EntryType.TOOL_STARTED if action.kind is StepKind.TOOL else EntryType.STEP_OPENED
-        await self.recording.durable([self.opening(type, action, key, digested, attempt, None)])
-        self.demand_open()
 
     def opening(
         self, type: EntryType, action: Action, key: str, digested: bytes | None, attempt: int, data: Any
@@ -364,27 +316,27 @@ class RunContext:
 
     async def _tried(self, action: Action, body: Body, key: str, attempt: int) -> tuple[Outcome, int, MessageId | None]:
         """Run the body until it succeeds or its tries are used up. Signals and what ends the run pass through."""
-        flight = InFlight(key, asyncio.current_task(), action.opens)
+        flight = InFlight(key, asyncio.current_task())
         self.in_flight[key] = flight
-        tries = 0
+        number = 0
         try:
             while True:
-                tries += 1
+                number += 1
                 message = self._message_id(action, key, attempt)
-                one = Try(self, key, tries, message)
+                one = Try(self, key, number, message)
                 if action.streams:
                     self._announce(one, key, message)
                 try:
-                    return await self._one_try(action, body, one), tries, message
+                    return await tries.make(action, body, one), number, message
                 except _ENDS_THE_RUN:
                     raise
                 except asyncio.CancelledError:
                     raise (self.again() if self.closed is not None else asyncio.CancelledError()) from None
                 except Exception as exc:
                     self.demand_open()
-                    if tries >= action.retry.attempts or not action.retry.wants(exc):
-                        return Outcome(payload=None, failure=code.failure_of(exc)), tries, message
-                    await self._back_off(action.retry, tries, exc)
+                    if number >= action.retry.attempts or not action.retry.wants(exc):
+                        return Outcome(payload=None, failure=code.failure_of(exc)), number, message
+                    await self._back_off(action.retry, number, exc)
         finally:
             del self.in_flight[key]
             flight.done.set()
@@ -402,27 +354,9 @@ class RunContext:
         again = len(self.streams.get(key, ())) if action.streams else 0
         return MessageId(ids.derived("message", self.run.id, key, str(attempt), str(again)))
 
-    async def _one_try(self, action: Action, body: Body, one: Try) -> Outcome:
-        if action.timeout_ms is None:
-            return await body(one)
-        work = body(one)
-        try:
-            waits_for = work.send(None)
-        except StopIteration as end:  # it never had to wait: a timer would have cost more than the body
-            return end.value
-        timeout = asyncio.timeout(action.timeout_ms / 1000)
-        try:
-            async with timeout:
-                return await _Begun(work, waits_for)
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            message = f"{action.name} took longer than {action.timeout_ms / 1000:g} s."
-            raise StepFailed(message, code="step_timeout", error_type="TimeoutError") from None
-
-    async def _back_off(self, retry: Retry, tries: int, exc: Exception) -> None:
+    async def _back_off(self, retry: Retry, number: int, exc: Exception) -> None:
         asked = getattr(exc, "retry_after_ms", None)
-        wait_ms = min(retry.backoff_ms * 2 ** (tries - 1), retry.backoff_ms_max)
+        wait_ms = min(retry.backoff_ms * 2 ** (number - 1), retry.backoff_ms_max)
         wait_ms = max(self.house.determinism.jitter(wait_ms), min(asked or 0, limits.RETRY_AFTER_MS_MAX))
         await asyncio.sleep(wait_ms / 1000)
         self.demand_open()
@@ -433,7 +367,7 @@ class RunContext:
         key: str,
         digested: bytes | None,
         attempt: int,
-        tries: int,
+        tried: int,
         started_at: int,
         outcome: Outcome,
         message: MessageId | None,
@@ -451,7 +385,7 @@ class RunContext:
             kind=action.kind,
             name=action.name,
             attempt=attempt,
-            tries=tries,
+            tries=tried,
             status=StepStatus.SUCCEEDED if failure is None else StepStatus.FAILED,
             digest=digested,
             payload=outcome.payload,
@@ -538,61 +472,10 @@ class RunContext:
     async def branches(
         self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]
     ) -> list[T | BaseException]:
-        self.demand_open()
-        scopes.current(self)
-        if len(parts) > limits.GATHER_BRANCHES_MAX:
-            raise Invalid(f"At most {limits.GATHER_BRANCHES_MAX:,} branches run in parallel, not {len(parts):,}.")
-        if len(parts) == 1:
-            name, only = parts[0]
-            with scopes.within(name, self):
-                return [await _settled(only())]
-        return await self._fork(parts)
-
-    async def _fork(self, parts: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, T]]]]) -> list[T | BaseException]:
-        if not parts:
-            return []
-        left = len(parts)
-
-        async def branch(name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T | BaseException:
-            nonlocal left
-            scopes.enter(name, self)
-            try:
-                return await _settled(make())
-            finally:
-                left -= 1
-                self.activity.joined(left)
-
-        self.activity.forked(len(parts))
-        tasks = [asyncio.create_task(branch(name, make), name=name) for name, make in parts]
-        self.tasks.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self.tasks.discard)
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            self.demand_open()
-            raise
-        self.demand_open()
-        return [task.result() for task in tasks]
+        return await branches.run(self, parts)
 
     async def gather(self, /, *parts: Awaitable[Any]) -> tuple[Any, ...]:
-        try:
-            self.demand_open()
-            scope = scopes.current(self)
-        except BaseException:
-            _never_awaited(parts)
-            raise
-        group = scope.next_group()
-        named: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = [
-            (branch_scope(scope.path, group, n), lambda part=part: _awaited(part)) for n, part in enumerate(parts)
-        ]
-        results = await self.branches(named)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return tuple(results)
+        return await branches.gather(self, parts)
 
     # -- holds and effects --------------------------------------------------------------------------------------
 
@@ -619,13 +502,19 @@ class RunContext:
     async def permit(self, request: ToolRequest) -> dict[str, Any]:
         self.demand_open()
         assert request.key is not None, "a call that is only permitted has a key of its own"
-        return (await self.holds.permit(request, request.key)).typed
+        return (await self.holds.permit(request, request.key, in_ledger=False)).typed
 
     async def act(self, request: ToolRequest) -> Recorded:
         return await self.ledger.act(request)
 
     def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
         return self.ledger.planned(requests)
+
+    def overrides(self, key: str) -> Overrides | None:
+        return overriding(self.run.overrides, self.journal, key, self.inherited)
+
+    def begun(self, key: str) -> bool:
+        return self.ledger.begun(key)
 
     async def ask(self, question: str, **options: Any) -> Any:
         self.demand_open()
@@ -651,6 +540,8 @@ class RunContext:
     ) -> T:
         call = code.Call(name, fn, args, kwargs, retry, timeout, returns)
         if code.is_held(call):
+            acting = self._agent if self.acting_agent == self._agent.id else self.agent(self.acting_agent)
+            demand_usable(acting.id, acting.tools(), call.fn)
             recorded = await self.act(code.request(self, call))
         else:
             recorded = await self.perform(*code.planned(self, call))
@@ -717,42 +608,7 @@ class RunContext:
     async def call(self, agent: Any, input: Any = None, *, name: str | None = None) -> Any:
         self.demand_open()
         child = self.agent(agent) if isinstance(agent, str) else cast(Agent, agent)
-        encoded = child.accept(input)
-
-        async def body(attempt: base.Attempt) -> Outcome:
-            return await self._child(child, encoded, attempt.key, action, digested)
-
-        action = Action(
-            kind=StepKind.CHILD, name=name or child.id, arguments={"agent": child.id, "input": decode(encoded)}
-        )
-        digested = digest(action.arguments)
-        recorded = await self.perform(action, body)
-        if recorded.error is not None:
-            error = recorded.error
-            raise ChildFailed(error.message, code=error.code, step=recorded.key, **error.details)
-        return code.child_output(child, recorded.payload)
-
-    async def _child(self, child: Agent, input: bytes, key: str, action: Action, digested: bytes) -> Outcome:
-        """Start the child (twice is once: its id follows from this step), and wait for its end or its successor's."""
-        attempt = self.journal.attempt(key)
-        if self.journal.opening(key, action.kind, action.name, digested) is None:
-            entry = self.opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
-            await self.recording.durable([entry])
-            self.demand_open()
-        parent = run_verbs.Parent(self.run.id, self.run.root_id, key, attempt, self.run.depth + 1)
-        principal = run_verbs.acting_for(self.run)
-        ask = run_verbs.StartRun(agent=child.id, input=decode(input), parent=parent)
-        try:
-            view = (await self.patiently(lambda: run_verbs.start(self.house, principal, ask))).view
-        except Cancelled as signal:  # the run was asked to stop, and has not heard of it yet
-            self.close(signal)
-            raise self.again() from None
-        while not view.run.status.ended or view.run.successor_id is not None:
-            following = view.run.successor_id or view.run.id
-            if not view.run.status.ended:
-                await self.stand_still(Wait(key, self.monotonic(), child_id=following))
-            view = await self.patiently(lambda id=following: run_verbs.get(self.house, principal, id))
-        return _child_outcome(child, view)
+        return await children.call(self, child, input, name)
 
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until the database answers: a run waits for it rather than fail. What is asked may be asked twice."""
@@ -825,7 +681,7 @@ def entry_type(kind: StepKind, failed: bool) -> EntryType:
         case StepKind.EMIT:
             return EntryType.CUSTOM
         case StepKind.STATE:
-            return EntryType.STATE_CHANGED
+            return EntryType.STEP_FAILED if failed else EntryType.STATE_CHANGED
         case StepKind.CODE | StepKind.CHILD | StepKind.SLEEP | StepKind.INTERRUPT | StepKind.EVENT | StepKind.VALUE:
             return EntryType.STEP_FAILED if failed else EntryType.STEP_COMPLETED
 
@@ -836,64 +692,8 @@ def _new_message(id: MessageId | None, role: Role | None, position: int | None) 
     return NewMessage(id, role, position)
 
 
-def _child_outcome(child: Agent, view: RunView) -> Outcome:
-    if view.run.status is RunStatus.SUCCEEDED:
-        return Outcome(payload=view.output or b"null")
-    error: dict[str, Any] = decode(view.run.error) or {}
-    reason = error.get("message") or view.run.cancel_reason or "no reason was given"
-    run_id = ids.text(ids.RUN, view.run.id)
-    message = f"The child run {run_id} of {child.id} {view.run.status.value}: {reason}"
-    details = {"run_id": run_id, "child_status": view.run.status.value, "child_code": error.get("code")}
-    return Outcome(payload=None, failure=StepError("child_failed", message, "ChildFailed", details))
-
-
 def _constant(payload: bytes) -> Body:
     async def body(attempt: base.Attempt) -> Outcome:
         return Outcome(payload=payload)
 
     return body
-
-
-class _Begun:
-    """The rest of a coroutine that was begun by hand, and what it waits for now."""
-
-    __slots__ = ("_waits_for", "_work")
-
-    def __init__(self, work: Coroutine[Any, Any, T], waits_for: Any) -> None:
-        self._work = work
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        waits_for = self._waits_for
-        while True:
-            try:
-                sent = yield waits_for
-            except BaseException as exc:
-                step = partial(self._work.throw, exc)
-            else:
-                step = partial(self._work.send, sent)
-            try:
-                waits_for = step()
-            except StopIteration as end:
-                return end.value
-
-
-async def _settled(work: Coroutine[Any, Any, T]) -> T | BaseException:
-    """The result, or whatever was raised: a branch never takes its siblings down."""
-    try:
-        return await work
-    except asyncio.CancelledError:
-        raise
-    except BaseException as exc:
-        return exc
-
-
-def _never_awaited(parts: Sequence[Awaitable[Any]]) -> None:
-    """Coroutines that were handed to us and will not run: close them, or Python warns about each."""
-    for part in parts:
-        if isinstance(part, Coroutine):
-            part.close()
-
-
-async def _awaited(part: Awaitable[T]) -> T:
-    return await part

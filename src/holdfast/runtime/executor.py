@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from holdfast.agents.base import Agent, Outcome, Output
-from holdfast.domain import ids, limits
+from holdfast.domain import forks, ids, limits
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.approvals import WAITING_ON
 from holdfast.domain.encoding import decode, encode
@@ -34,18 +34,21 @@ from holdfast.domain.errors import (
 )
 from holdfast.domain.ids import MessageId, RunId
 from holdfast.domain.journal import EntryType, NewEntry, NewMessage
-from holdfast.domain.runs import NO_USAGE, RunFailure, RunStatus
+from holdfast.domain.messages import response_text
+from holdfast.domain.runs import NO_USAGE, RunFailure, RunStatus, Usage
 from holdfast.domain.threads import Role
 from holdfast.runtime import compensation, scopes
 from holdfast.runtime.blocking import Blocking
 from holdfast.runtime.code import failure_of
-from holdfast.runtime.context import GRACEFUL, RunContext
+from holdfast.runtime.context import RunContext
 from holdfast.runtime.recording import ReadBack, Recording
 from holdfast.runtime.slots import Slots
+from holdfast.runtime.tries import GRACEFUL
 from holdfast.runtime.waits import Activity, Wait
 from holdfast.service import claiming
 from holdfast.service import effects as effect_verbs
 from holdfast.service.house import House
+from holdfast.store import claims
 from holdfast.store.claims import Claimed
 from holdfast.store.journal import Appended, BeginUndo, Finish, Park, Release, Successor
 from holdfast.store.runs import End
@@ -140,7 +143,7 @@ class Executor:
         recording = Recording(self.claimed, self._writer, self._halt, self.house.lease_ms)
         agent = self._prepare()
         if isinstance(agent, RunError):
-            return await self._conclude_failed(recording, agent)
+            return await self._written(recording, self._conclude_failed(recording, agent))
         activity = Activity(self._notice.set)
         self._context = RunContext(
             self.house, self.claimed, recording, activity, self._blocking, self._deps, agent, self._salvaged
@@ -164,6 +167,8 @@ class Executor:
             agent = self.house.agent(run.agent)
         except NotFound:
             return RunError(f"The agent {run.agent!r} is not in this process any more.", code="agent_not_found")
+        if self._ending is None and self._stop is None and self.claimed.lapses >= limits.LAPSES_POISONED:
+            return RunError(claims.poisoned(self.claimed.lapses), code="poisoned")
         if self._ending is None and agent.on_version_change == "fail" and self._first_version(agent) != agent.version:
             return RunError(
                 f"The definition of {run.agent!r} changed while this run was under way, and the agent says "
@@ -266,9 +271,9 @@ class Executor:
             return
         self._give_slot()
         patience_ms = self._patience_ms(context)
-        if patience_ms > 0:
+        if patience_ms > 0 or context.changing:  # a call under way that was put away would look like one that died
             self._rung = self._rung or self._unheard(context)
-            await self._noticed(patience_ms)
+            await self._noticed(patience_ms if patience_ms > 0 else self._next_due_ms(context))
         else:
             await self._park(context)
 
@@ -384,32 +389,47 @@ class Executor:
     async def _conclude(self, agent: Agent, recording: Recording, main: asyncio.Task[Output]) -> bool:
         """Write how this claim ends. True: start over from the journal."""
         closed = self.context.closed
+        match closed:
+            case None:
+                ending = self._conclude_ended(agent, recording, main)
+            case Parked() | LeaseLost():
+                return False
+            case ReadBack():
+                return await self._read_back()
+            case Cancelled():
+                ending = self._conclude_cancelled(recording)
+            case Released():
+                ending = self._conclude_released(recording)
+            case Restarted():
+                ending = self._conclude_restarted(recording)
+            case RunError():
+                ending = self._conclude_failed(self._fresh(recording), closed)
+            case _:
+                raise AssertionError(f"closed by {closed!r}")
+        return await self._written(recording, ending)
+
+    async def _written(self, recording: Recording, ending: Awaitable[bool]) -> bool:
+        """The end of a claim, as far as the journal takes it."""
         try:
-            match closed:
-                case None:
-                    return await self._conclude_ended(agent, recording, main)
-                case Parked() | LeaseLost():
-                    pass
-                case ReadBack():
-                    return await self._read_back()
-                case Cancelled():
-                    return await self._conclude_cancelled(recording)
-                case Released():
-                    appended = await recording.change([], Release(), self.context.usage)
-                    self._after(appended, RunStatus.QUEUED)
-                case Restarted():
-                    await self._conclude_restarted(recording)
-                case RunError():
-                    return await self._conclude_failed(self._fresh(recording), closed)
-                case _:
-                    raise AssertionError(f"closed by {closed!r}")
+            return await ending
         except ReadBack:
             return await self._read_back()
         except LeaseLost:
             return False
         except RunError as exc:  # the database refused the ending itself
             return await self._conclude_failed(self._fresh(recording), exc)
+
+    async def _conclude_released(self, recording: Recording) -> bool:
+        appended = await recording.change([], Release(), self.context.usage)
+        self._after(appended, RunStatus.QUEUED)
         return False
+
+    def _usage(self) -> Usage:
+        """What the run has used so far, also if its code was not run in this claim."""
+        if self._context is not None:
+            return self._context.usage
+        own = (e.usage for e in self.claimed.entries if e.usage is not None and e.pos > self.claimed.inherited)
+        return sum(own, NO_USAGE)
 
     def _fresh(self, recording: Recording) -> Recording:
         """A recording that may still write the end of a run whose former writes were refused."""
@@ -464,6 +484,9 @@ class Executor:
 
     def _success(self, agent: Agent, output: Output) -> tuple[NewEntry, End]:
         now = self.house.database.about_now()
+        said = None if output.message_key is None else self.context.journal.results.get(output.message_key)
+        if said is not None and said.pos <= self.claimed.inherited:  # a fork's own entries hold its output
+            output = Output(payload=encode(response_text(said.payload)))
         if output.message_key is not None:
             payload = encode({"output_step": output.message_key})
             end = End(status=RunStatus.SUCCEEDED, output_key=output.message_key)
@@ -489,9 +512,9 @@ class Executor:
     async def _end_failed(self, recording: Recording, data: bytes) -> None:
         entry = NewEntry(type=EntryType.RUN_FAILED, at=self.house.database.about_now(), payload=data)
         end = End(status=RunStatus.FAILED, error=data)
-        usage = self._context.usage if self._context is not None else NO_USAGE
+        finish = Finish(end=end, parent=self.claimed.run.parent_id)
         with contextlib.suppress(LeaseLost):
-            appended = await recording.change([entry], Finish(end=end, parent=self.claimed.run.parent_id), usage)
+            appended = await recording.change([entry], finish, self._usage())
             self._after(appended, RunStatus.FAILED)
 
     async def _conclude_cancelled(self, recording: Recording) -> bool:
@@ -511,20 +534,20 @@ class Executor:
 
     async def _must_undo(self, cause: str) -> bool:
         """Whether something is to be undone before the run ends, by its agent's word or that of who cancelled it."""
-        if self._ending is not None or self._context is None:
+        if self._ending is not None:
             return False
         run, agent = self.claimed.run, self.house.agents.get(self.claimed.run.agent)
         wanted = agent is not None and cause in agent.compensate
         if not wanted and cause == "cancel":
             asked = await self._patiently(lambda: claiming.undo_asked(self.house, run))
             wanted = asked
-        return wanted and bool(await self._patiently(lambda: effect_verbs.committed_below(self.house, run)))
+        return wanted and await self._patiently(lambda: effect_verbs.has_committed_below(self.house, run))
 
     async def _begin_undo(self, recording: Recording, ending: dict[str, Any]) -> bool:
         """Say durably how the run will end, and go on with undoing what it did."""
         now = self.house.database.about_now()
         entry = NewEntry(type=EntryType.RUN_COMPENSATING, at=now, payload=encode(ending))
-        await recording.change([entry], BeginUndo(), self.context.usage)
+        await recording.change([entry], BeginUndo(), self._usage())
         self._stop = None
         return await self._read_back()
 
@@ -545,7 +568,7 @@ class Executor:
     async def _cancel_reason(self) -> str | None:
         return await self._patiently(lambda: claiming.cancel_reason(self.house, self.claimed.run))
 
-    async def _conclude_restarted(self, recording: Recording) -> None:
+    async def _conclude_restarted(self, recording: Recording) -> bool:
         run, now = self.claimed.run, self.house.database.about_now()
         input = self.context.restart_input or b"null"
         following = RunId(self.house.determinism.new_id())  # fresh each time: it is committed with this run's end
@@ -563,6 +586,12 @@ class Executor:
             on_busy_applied=None,
             started_at=None,
             root_id=following if run.root_id == run.id else run.root_id,
+            forked_run=None,
+            forked_at=None,
+            input_run=None,
+            overrides=None,
+            effect_policy=forks.unpaired(run.effect_policy),
+            has_state=False,
         )
         payload = b'{"output":null,"successor":' + encode(ids.text(ids.RUN, following)) + b"}"
         entry = NewEntry(type=EntryType.RUN_SUCCEEDED, at=now, payload=payload)
@@ -570,6 +599,7 @@ class Executor:
         finish = Finish(end=end, parent=run.parent_id, successor=Successor(successor, input))
         appended = await recording.change([entry], finish, self.context.usage)
         self._after(appended, RunStatus.SUCCEEDED)
+        return False
 
     def _after(self, appended: Appended, status: RunStatus) -> None:
         """After the commit: tell who may go on."""

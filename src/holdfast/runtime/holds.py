@@ -44,13 +44,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Leave to make a call: with exactly these arguments, canonical and validated. `leave`: the approval that the call
-    rests on; `approved`: whether people gave leave, even if the rules would not ask for it now."""
+    rests on; `approved`: whether people gave leave, even if the rules would not ask for it now; `fits`: whether the
+    tool still takes these arguments."""
 
     arguments: bytes
     hash: bytes
     typed: dict[str, Any]
     leave: ApprovalId | None = None
     approved: bool = False
+    fits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,9 @@ class Holds:
 
     # -- questions ------------------------------------------------------------------------------------------------
 
-    def opening(self, question: Question) -> tuple[NewEntry, Ask]:
+    def opening(self, question: Question, id: ApprovalId) -> tuple[NewEntry, Ask]:
         """The entry that opens a question, and its row."""
         ctx, run = self._ctx, self._ctx.run
-        id = ApprovalId(ctx.house.determinism.new_id())
         hashed = None if question.arguments is None else hash_of(question.arguments)
         requester = question.requester or run.initiator
         attempt = ctx.journal.attempt(question.key)
@@ -168,8 +169,11 @@ class Holds:
         return entry, ask
 
     async def open(self, questions: Sequence[Question], ops: Sequence[Op] = ()) -> None:
-        """Open questions in one commit, with what goes to the ledger besides."""
-        opened = [self.opening(question) for question in questions]
+        """Open questions in one commit, with what goes to the ledger besides. Their ids rise in their order: the inbox
+        shows what was asked at the same time by id."""
+        new_id = self._ctx.house.determinism.new_id
+        made = sorted(ApprovalId(new_id()) for _ in questions)
+        opened = [self.opening(question, id) for question, id in zip(questions, made, strict=True)]
         planned = self._ctx.ledger.take_unwritten([question.effect_id for question in questions])
         await self._ctx.recording.durable([entry for entry, _ in opened], [*planned, *ops, *(ask for _, ask in opened)])
         self._ctx.demand_open()
@@ -204,9 +208,10 @@ class Holds:
     async def open_group(self, requests: Sequence[ToolRequest]) -> None:
         """Open what these calls of one turn need, in one commit: leave, and results from outside."""
         questions: list[Question] = []
-        for request in requests:
+        forked = self._ctx.forked
+        for request in requests if forked is None else await forked.for_real(requests):
             assert request.key is not None, "calls of a turn have keys of their own"
-            if request.key not in self._ctx.journal.results:
+            if request.key not in self._ctx.journal.results and not self._ctx.ledger.begun(request.key):
                 with suppress(CallRefused):  # the call itself will be told
                     questions.extend(self._first_question(request, request.key))
         if questions:
@@ -249,11 +254,16 @@ class Holds:
         except InvalidArguments as exc:
             raise CallRefused(exc.message, code="invalid_arguments") from None
 
-    async def permit(self, request: ToolRequest, key: str, *, lapsed: ApprovalId | None = None) -> Permit:
+    async def permit(
+        self, request: ToolRequest, key: str, *, lapsed: ApprovalId | None = None, in_ledger: bool = True
+    ) -> Permit:
         """Leave for a call, as its rules stand now. Raises `CallRefused`.
 
-        `lapsed`: leave that the ledger did not accept any more; it is asked for again.
+        `lapsed`: leave that the ledger did not accept any more; it is asked for again. Whether leave for a call that is
+        not `in_ledger` has lapsed is seen here.
         """
+        if not in_ledger and self.begun(request, key):
+            return self.begun_with(request, key)
         free = request.contract.effect is EffectClass.READ and not request.rules and not request.contract.external
         if free and not self.is_open(self._leave_key(key, 1)):
             return Permit(b"", b"", request.arguments)
@@ -296,8 +306,57 @@ class Holds:
                     continue
                 request.notes.edited = edited
             granted = Granted(id, bytes.fromhex(result["arguments_hash"]), demand_of(result["demand"]))
-            if id == lapsed:
+            if id == lapsed or (not in_ledger and self._has_lapsed(asked)):
                 granted, why = None, "the leave that was given was not used in time"
+
+    def begun(self, request: ToolRequest, key: str) -> bool:
+        """Whether a call that the ledger does not hold has begun: its child run was started, or somebody outside was
+        asked to make it."""
+        if request.contract.external:
+            asked = self._external_key(key)
+            return self.is_open(asked) or asked in self._ctx.journal.results
+        below = f"{key}/"
+        openings = self._ctx.journal.openings
+        return any(e.kind is StepKind.CHILD and opened.startswith(below) for opened, e in openings.items())
+
+    def begun_with(self, request: ToolRequest, key: str) -> Permit:
+        """What a call that has begun was given leave for. No rule is judged any more: it may have acted."""
+        effect = self._ctx.ledger.known(key)
+        arguments = canonical(request.arguments) if effect is None else effect.arguments
+        leave: ApprovalId | None = None
+        number = 1
+        while (entry := self._ctx.journal.results.get(self._leave_key(key, number))) is not None:
+            result = decode(entry.payload)
+            number += 1
+            if result["status"] != ApprovalStatus.APPROVED:
+                continue
+            request.notes.approval_note = result.get("note")
+            edited = None if result.get("arguments") is None else canonical(result["arguments"])
+            if edited is not None and effect is None and self._fits(request, edited):
+                arguments = edited
+            if edited == arguments:
+                request.notes.edited = result["arguments"]
+            if bytes.fromhex(result["arguments_hash"]) == hash_of(arguments):
+                leave = self._open[entry.key or ""]
+        fits = self._fits(request, arguments)
+        typed = request.validate(arguments.decode()) if fits else {}
+        return Permit(arguments, hash_of(arguments), typed, leave, approved=leave is not None, fits=fits)
+
+    @staticmethod
+    def _fits(request: ToolRequest, arguments: bytes) -> bool:
+        try:
+            request.validate(arguments.decode())
+        except InvalidArguments:
+            return False
+        return True
+
+    def _has_lapsed(self, asked: str) -> bool:
+        """Whether leave is too old to be used, as `service/approvals.py` says: by what the journal holds of it."""
+        opened, given = self._ctx.journal.openings.get(asked), self._ctx.journal.results[asked]
+        if opened is None:
+            return False  # it was asked for in this claim
+        until = max(opened.at + decode(opened.payload)["expires_ms"], given.at + limits.LEAVE_USABLE_MS)
+        return self._ctx.now_ms() > until
 
     def under(self, key: str) -> str:
         """What the keys of a call's questions begin with. A step that a retry declared void asks anew: leave that was
@@ -453,7 +512,7 @@ class Holds:
         storable_text(name, what="An event's name", chars_max=limits.EVENT_NAME_CHARS_MAX)
         storable_text(key, what="An event's key", chars_max=limits.EVENT_NAME_CHARS_MAX)
         ctx = self._ctx
-        from_ms = ctx.run.created_at if since is None else round(since.timestamp() * 1000)
+        from_ms = ctx.began_at if since is None else round(since.timestamp() * 1000)
         wait_ms = None if timeout is None else round(timeout.total_seconds() * 1000)
         if wait_ms is not None and not 0 < wait_ms <= limits.SLEEP_MS_MAX:
             raise Invalid(

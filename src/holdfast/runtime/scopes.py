@@ -18,11 +18,13 @@ from holdfast.domain.journal import check_name, key_of
 
 @dataclass(slots=True)
 class Scope:
-    """`path` prefixes the keys of steps made here; `owner` is the run's context, `task` alone may use it."""
+    """`path` prefixes the keys of steps made here; `owner` is the run's context, `task` alone may use it. `seen` is the
+    last version of the thread's published state that the code knows of here."""
 
     path: str
     owner: object
     task: asyncio.Task[object] | None
+    seen: int = 0
     groups: int = 0
     counts: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -34,6 +36,9 @@ class Scope:
     def next_group(self) -> int:
         self.groups += 1
         return self.groups
+
+    def see(self, version: int) -> None:
+        self.seen = max(self.seen, version)
 
 
 _current: ContextVar[Scope | None] = ContextVar("holdfast_scope", default=None)
@@ -51,17 +56,26 @@ def current(owner: object) -> Scope:
 
 
 def enter(path: str, owner: object) -> Scope:
-    """Make the current task stand in a new scope, for as long as it lives."""
-    scope = Scope(path, owner, asyncio.current_task())
+    """Make the current task stand in a new scope, for as long as it lives. It knows of what is known around it."""
+    scope = Scope(path, owner, asyncio.current_task(), _seen_by(owner))
     _current.set(scope)
     return scope
 
 
 @contextmanager
 def within(path: str, owner: object) -> Generator[None]:
-    """The same for a block of code; the former scope comes back after it."""
-    token = _current.set(Scope(path, owner, asyncio.current_task()))
+    """The same for a block of code; the former scope comes back after it, and knows what became known in it."""
+    outer = _current.get()
+    inner = Scope(path, owner, asyncio.current_task(), _seen_by(owner))
+    token = _current.set(inner)
     try:
         yield
     finally:
         _current.reset(token)
+        if outer is not None and outer.owner is owner:
+            outer.see(inner.seen)
+
+
+def _seen_by(owner: object) -> int:
+    scope = _current.get()
+    return scope.seen if scope is not None and scope.owner is owner else 0

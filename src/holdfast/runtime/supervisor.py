@@ -72,7 +72,9 @@ class Supervisor:
 
     async def _register(self, tx: Tx) -> None:
         for id, agent in self.house.agents.items():
-            await agents.register(tx, DEFAULT_TENANT, id, agent.kind, agent.version, encode(agent.definition()))
+            definition = encode(agent.definition())
+            await agents.register(tx, DEFAULT_TENANT, id, agent.kind, agent.version, definition)
+            await agents.note_version(tx, DEFAULT_TENANT, id, agent.version, definition)
 
     async def _run(self) -> None:
         try:

@@ -6,18 +6,22 @@ its own: another tenant's agents stay on.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Final
 
 from holdfast.agents.registry import ID_PATTERN
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
-from holdfast.domain.agents import AgentRecord
+from holdfast.domain.agents import AgentRecord, AgentVersion
 from holdfast.domain.encoding import decode
 from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import DEFAULT_TENANT, TenantId
 from holdfast.service.house import House
 from holdfast.store import agents
 from holdfast.store.base import Tx
+
+VERSION_CHARS_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ def may_be_id(text: str) -> bool:
     return ID_PATTERN.fullmatch(text) is not None
 
 
+def may_be_version(text: bytes) -> bool:
+    """Whether an agent could have this version at all: it is short, printable ASCII."""
+    return 0 < len(text) <= VERSION_CHARS_MAX and text.isascii() and text.decode().isprintable()
+
+
 async def page(house: House, principal: Principal, after: str, limit: int) -> list[AgentView]:
     """A page of agents behind the id `after`, in the order of their ids."""
     access.demand(principal, Scope.AGENTS_READ)
@@ -62,6 +71,49 @@ async def get(house: House, principal: Principal, agent_id: str) -> AgentView:
         return await _viewed(tx, principal.tenant_id, await _demand(tx, agent_id))
 
     return await house.database.read(None, body)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """A version of an agent, whether it is the one registered last, and how many live workers have it."""
+
+    version: AgentVersion
+    current: bool
+    workers: int
+
+
+async def versions(
+    house: House, principal: Principal, agent_id: str, before: tuple[int, str] | None, limit: int
+) -> list[VersionView]:
+    """A page of an agent's versions behind one, the one first seen last first. Raises `NotFound`."""
+    access.demand(principal, Scope.AGENTS_READ)
+
+    async def body(tx: Tx) -> list[VersionView]:
+        record = await _demand(tx, agent_id)
+        found = await agents.versions(tx, DEFAULT_TENANT, agent_id, before, limit)
+        return await _versions(tx, record, found)
+
+    return await house.database.read(None, body)
+
+
+async def version(house: House, principal: Principal, agent_id: str, version: str) -> VersionView:
+    """One version of an agent. Raises `NotFound`: `agent_not_found`, `version_not_found`."""
+    access.demand(principal, Scope.AGENTS_READ)
+
+    async def body(tx: Tx) -> VersionView:
+        record = await _demand(tx, agent_id)
+        found = await agents.version(tx, DEFAULT_TENANT, agent_id, version)
+        if found is None:
+            raise NotFound(f"There was never a version {version!r} of this agent.", code="version_not_found")
+        return (await _versions(tx, record, [found]))[0]
+
+    return await house.database.read(None, body)
+
+
+async def _versions(tx: Tx, record: AgentRecord, found: list[AgentVersion]) -> list[VersionView]:
+    alive = await agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
+    having = Counter(w.agents.get(record.id) for w in alive if w.slots > 0)
+    return [VersionView(one, one.version == record.version, having[one.version]) for one in found]
 
 
 async def enable(house: House, principal: Principal, agent_id: str, enabled: bool) -> AgentView:

@@ -7,6 +7,7 @@ What follows from an edit is decided by the worker, which has the rules: here it
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal, cast
@@ -26,20 +27,27 @@ from holdfast.domain.approvals import (
 )
 from holdfast.domain.effects import EffectStatus
 from holdfast.domain.encoding import canonical, decode, encode, storable_text
-from holdfast.domain.errors import Conflict, Invalid, NotFound, Refused
+from holdfast.domain.errors import Conflict, Invalid, NotFound, OutcomeUnknown, Refused, Unavailable
 from holdfast.domain.events import timestamp
 from holdfast.domain.ids import ApprovalId, RunId, TenantId
 from holdfast.domain.journal import EntryType, NewEntry, Phase, StepKind, StepStatus
-from holdfast.domain.runs import Run, RunStatus
+from holdfast.domain.runs import Run, RunStatus, Undo
 from holdfast.domain.threads import Message
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
+from holdfast.service.nesting import shallow
 from holdfast.store import approvals, effects, entries, heads, messages, runs
 from holdfast.store.approvals import ApprovalFilter, demand_json
 from holdfast.store.base import Tx
 from holdfast.store.heads import Head
 
+log = logging.getLogger("holdfast.approvals")
+
 ROWS_MAX = 200
+AGAIN_MS = 60_000
+# All decisions on a question are kept with it, in one value that has to stay small enough to be written once more.
+EDITS_MAX = 50
+EDITS_BYTES_MAX = limits.PAYLOAD_BYTES_MAX // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +192,8 @@ async def decide(tx: Tx, house: House, principal: Principal, asked: Approval, sa
     assert run is not None, "a question's run is there"
     _demand_open(tx, asked, run, said)
     _demand_fitting(asked, said)
-    standing = may_decide(asked, principal.id, principal.roles, admin=principal.is_admin)
+    rejects = said.decision == "reject"
+    standing = may_decide(asked, principal.id, principal.roles, admin=principal.is_admin, rejects=rejects)
     if not standing.allowed:
         problem = Conflict if standing.code == "already_decided" else Refused
         raise problem(f"{principal.name} may not decide this: {standing.reason}.", code=standing.code)
@@ -205,9 +214,11 @@ def _demand_open(tx: Tx, asked: Approval, run: Run, said: Resolution) -> None:
             pass
     if run.status.ended or asked.status is ApprovalStatus.CANCELLED:
         raise Conflict(f"The run has ended ({run.status.value}): nobody waits for this any more.", code="run_ended")
-    if asked.expires_at is not None and asked.expires_at <= tx.now_ms:
+    # What became of an effect stays open: nobody can know by waiting.
+    if asked.type is not ApprovalType.EFFECT and asked.expires_at is not None and asked.expires_at <= tx.now_ms:
         raise Conflict(_TOO_LATE, code="expired")
-    if run.cancel_requested_at is not None:
+    # A run that undoes what it did has closed all that was open before: this was asked since, and is waited for.
+    if run.cancel_requested_at is not None and run.undo is not Undo.BEGUN:
         raise Conflict("The run was asked to stop: nobody waits for this any more.", code="run_ended")
     if said.version is not None and said.version != asked.version:
         raise Conflict(f"This has changed since you looked: it is at version {asked.version}.", code="version_conflict")
@@ -255,14 +266,24 @@ def _demand_fitting(asked: Approval, said: Resolution) -> None:
         raise Invalid("An answer is given with the decision answer.", code="wrong_decision")
     if said.arguments is not None:
         _demand_schema("invalid_arguments", "The changed arguments do not fit the tool", asked.schema, said.arguments)
-        if len(encode(said.arguments, what="arguments")) > limits.PAYLOAD_BYTES_MAX:
-            raise Invalid("The changed arguments are too large.", code="invalid_arguments")
+        _demand_room(asked, said.arguments)
     if said.decision == "answer":
-        _demand_answer(asked, said.answer)
+        demand_answer(asked, said.answer)
 
 
-def _demand_answer(asked: Approval, answer: Any) -> None:
-    encode(answer, what="The answer")
+def _demand_room(asked: Approval, arguments: dict[str, Any]) -> None:
+    """Every change is kept: there is an end to how many there are, and to how large they are together."""
+    before = [d.arguments for d in asked.decisions if d.arguments is not None]
+    code, size = "invalid_arguments", len(shallow(arguments, what="What they are changed to"))
+    if len(before) >= EDITS_MAX:
+        raise Invalid(f"The arguments were changed {EDITS_MAX} times; decide on them as they are.", code=code)
+    if sum(map(len, before)) + size > EDITS_BYTES_MAX:
+        raise Invalid("The changes of the arguments are too large; decide on them as they are.", code=code)
+
+
+def demand_answer(asked: Approval, answer: Any) -> None:
+    """Raise `Invalid` (`invalid_answer`) for an answer that the question does not take."""
+    shallow(answer, what="The answer")
     if asked.type is ApprovalType.EFFECT:
         told = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         if told.get("outcome") not in ("committed", "not_done") or set(told) - {"outcome", "result"}:
@@ -399,11 +420,25 @@ async def expire_due(house: House) -> int:
     due = await house.database.read(None, lambda tx: approvals.due(tx, ROWS_MAX))
     done = 0
     for tenant_id, approval_id in due:
-        waking = await house.database.write(tenant_id, lambda tx, t=tenant_id, a=approval_id: _expire(tx, t, a))
+        try:
+            waking = await house.database.write(tenant_id, lambda tx, t=tenant_id, a=approval_id: _expire(tx, t, a))
+        except (Unavailable, OutcomeUnknown):
+            raise
+        except Exception:  # one that cannot be expired keeps neither the others nor the rest of the round waiting
+            log.exception("%s could not be expired; it is tried again later", ids.text(ids.APPROVAL, approval_id))
+            await house.database.write(tenant_id, lambda tx, t=tenant_id, a=approval_id: _put_off(tx, t, a))
+            continue
         if waking is not None:
             done += 1
             waking.announce(house)
     return done
+
+
+async def _put_off(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> None:
+    asked = await approvals.get(tx, tenant_id, approval_id)
+    if asked is not None:
+        await lock(tx, tenant_id, asked.run_id)
+        await approvals.put_off(tx, tenant_id, approval_id, tx.now_ms + AGAIN_MS)
 
 
 async def _expire(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Waking | None:

@@ -7,15 +7,17 @@ from typing import Any
 
 from holdfast.domain import access, ids, limits
 from holdfast.domain.access import Principal, Scope
-from holdfast.domain.encoding import decode, digest, encode, storable_text
+from holdfast.domain.encoding import decode, digest, storable_text
 from holdfast.domain.errors import Conflict, Invalid
-from holdfast.domain.ids import EventId, RunId
+from holdfast.domain.ids import EventId, RunId, TenantId
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
+from holdfast.service.nesting import shallow
 from holdfast.store import awaited, heads, runs
 from holdfast.store.awaited import Awaited, EventWait
 from holdfast.store.base import Rejected, Tx
+from holdfast.store.heads import Head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ async def send(house: House, principal: Principal, new: NewEvent, key: Key | Non
     access.demand(principal, Scope.EVENTS_WRITE)
     _check(new)
     tenant_id = principal.tenant_id
-    data = encode(new.data, what="An event's data")
+    data = shallow(new.data, what="An event's data")
     id = EventId(house.determinism.new_id())
     woken: list[tuple[RunId, bool, str]] = []
 
@@ -57,15 +59,19 @@ async def send(house: House, principal: Principal, new: NewEvent, key: Key | Non
             known = await awaited.get(tx, tenant_id, EventId(replay.resource))
             if known is not None:
                 return Sent(known, replayed=True, status=replay.status)
+        # Whoever parks holds its head before it asks for the name's lock: in the other order they lock each other out.
+        waiting = await awaited.waiters(tx, tenant_id, new.name, new.key)
+        held = await heads.lock_many(tx, [(tenant_id, run_id) for run_id in waiting])
         await awaited.lock(tx, [(tenant_id, new.name, new.key)])
         if new.external_id is not None:
             known = await awaited.by_external_id(tx, tenant_id, new.external_id)
             if known is not None:
                 return Sent(_same(known, new, data), replayed=True)
         waiting = await awaited.waiters(tx, tenant_id, new.name, new.key)
+        late = await heads.lock_many(tx, [(tenant_id, run_id) for run_id in waiting if run_id not in held])
         event = Awaited(tenant_id, id, new.external_id, new.name, new.key, data, principal.id, 0, tx.now_ms)
         stored = await awaited.add(tx, event)
-        woken.extend(await _wake(tx, tenant_id, waiting))
+        woken.extend(await _wake(tx, tenant_id, waiting, {**held, **late}))
         return Sent(stored, woken=tuple(waiting))
 
     try:
@@ -82,15 +88,18 @@ async def send(house: House, principal: Principal, new: NewEvent, key: Key | Non
     return sent
 
 
-async def _wake(tx: Tx, tenant_id: Any, waiting: list[RunId]) -> list[tuple[RunId, bool, str]]:
+async def _wake(
+    tx: Tx, tenant_id: TenantId, waiting: list[RunId], held: dict[RunId, Head]
+) -> list[tuple[RunId, bool, str]]:
     """Queue the waiting ones among these runs; which, and what their bells should ring for.
 
     Whoever parks for this name holds its lock while it looks for events: it either saw this one, or is waiting now.
     """
     found: list[tuple[RunId, bool, str]] = []
-    for run_id, head in (await heads.lock_many(tx, [(tenant_id, run_id) for run_id in waiting])).items():
-        run = await runs.get(tx, tenant_id, run_id)
-        if run is None or run.status.ended:
+    for run_id in waiting:
+        head = held.get(run_id)
+        run = None if head is None else await runs.get(tx, tenant_id, run_id)
+        if head is None or run is None or run.status.ended:
             continue
         queued = head.owner is None and run.status is RunStatus.WAITING
         if queued:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from holdfast.domain import limits
 from holdfast.domain.ids import ApprovalId, RunId, ThreadId, WorkerId
 from holdfast.domain.journal import Entry, EntryType
 from holdfast.domain.runs import Run, RunStatus, Undo
 from holdfast.service import cancelling
+from holdfast.service.cancelling import Stopped
 from holdfast.service.house import House
 from holdfast.store import (
     agents,
@@ -21,7 +22,6 @@ from holdfast.store import (
     entries,
     heads,
     idempotency,
-    messages,
     runs,
 )
 from holdfast.store.awaited import EventWait
@@ -31,6 +31,7 @@ from holdfast.store.heads import Head
 from holdfast.store.runs import Candidate
 
 ROWS_MAX = 200
+ROUNDS_MAX = 5
 NOBODY = WorkerId(b"")
 
 
@@ -87,42 +88,68 @@ async def wake_due(house: House) -> int:
 
 
 async def end_overdue(house: House) -> int:
-    """End the queued and waiting runs whose calendar deadline has passed; how many."""
-    late = await house.database.read(None, lambda tx: runs.overdue(tx, ROWS_MAX))
-    count = 0
-    for candidate in late:
-        ended = await house.database.write(None, lambda tx, c=candidate: _end_late(tx, house, c))
-        if ended is not None:
-            count += 1
-            cancelling.announce(house, [ended], [])
+    """End the queued and waiting runs whose calendar deadline has passed; how many.
+
+    One that acted, and has to undo it, is left to a worker: those are stepped over, however many they are.
+    """
+    count = left = 0
+    for _ in range(ROUNDS_MAX):
+        late = await house.database.read(None, lambda tx, n=left: runs.overdue(tx, ROWS_MAX, n))
+        for candidate in late:
+            stopped = await house.database.write(None, lambda tx, c=candidate: _end_late(tx, house, c))
+            cancelling.announce(house, stopped.ended, stopped.bells, stopped.queued)
+            count += len(stopped.ended)
+            left += not stopped.ended
+        if len(late) < ROWS_MAX or count >= ROWS_MAX:
+            break
     return count
 
 
-async def _end_late(tx: Tx, house: House, late: Candidate) -> Requeued | None:
+async def _end_late(tx: Tx, house: House, late: Candidate) -> Stopped:
+    stopped = Stopped()
     run = await runs.get(tx, late.tenant_id, late.run_id)
     if run is None:
-        return None
+        return stopped
     await heads.lock_threads(tx, [(run.tenant_id, run.thread_id)])
     touched = [(run.tenant_id, run.id)] + ([(run.tenant_id, run.parent_id)] if run.parent_id else [])
     head = (await heads.lock_many(tx, touched)).get(run.id)
     run = await runs.get(tx, late.tenant_id, late.run_id)
-    if run is None or head is None or run.deadline is None or run.deadline > tx.now_ms:
-        return None
-    reason = "The run's calendar deadline passed."
-    agent = house.agents.get(run.agent)
-    undoes = agent is not None and "failure" in agent.compensate
-    if run.status is RunStatus.WAITING and undoes and await effects.committed_below(tx, run.tenant_id, run.id):
-        await runs.requeue(tx, run.tenant_id, run.id, RunStatus.WAITING, at=tx.now_ms)
-        return None  # a worker finds the deadline passed, and undoes what was done
-    if run.status is RunStatus.WAITING:
+    if run is None or head is None or run.deadline is None or run.deadline > tx.now_ms or run.undo is Undo.BEGUN:
+        return stopped
+    if run.status not in (RunStatus.WAITING, RunStatus.QUEUED):
+        return stopped
+    if await _left_to_a_worker(tx, house, run, head):
+        if run.status is RunStatus.WAITING:
+            await runs.requeue(tx, run.tenant_id, run.id, RunStatus.WAITING, at=tx.now_ms)
+            stopped.queued.append((run.id, run.agent))
+    elif run.status is RunStatus.WAITING:
+        reason = "The run's calendar deadline passed."
         data: dict[str, object] = {"code": "limit_deadline", "message": reason, "retryable": True}
-        return await claims.end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, data)
-    if run.status is RunStatus.QUEUED:
+        stopped.ended.append(await claims.end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, data))
+    else:
         await runs.ask_cancel(tx, run, "deadline")
-        return await claims.end_unowned(
-            tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, {"reason": "deadline"}
+        data = {"reason": "deadline"}
+        stopped.ended.append(
+            await claims.end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, data)
         )
-    return None
+    return stopped
+
+
+async def _left_to_a_worker(tx: Tx, house: House, run: Run, head: Head) -> bool:
+    """Whether a run past its deadline did what has to be undone: a worker finds the deadline passed, or the run
+    cancelled, and undoes it before the run ends. What an agent says that is not in this process, a worker knows."""
+    agent = house.agents.get(run.agent)
+    causes = frozenset({"failure"}) if agent is None else frozenset[str](agent.compensate)
+    if "failure" not in causes:  # then it is undone as a cancelled one, if somebody wants that
+        wanted = "cancel" in causes or run.undo is Undo.ASKED
+        if run.status is RunStatus.WAITING or not wanted:
+            return False
+    if run.started_at is None or not await effects.committed_below(tx, run.tenant_id, run.id):
+        return False
+    if "failure" not in causes and not head.cancel:
+        await runs.ask_cancel(tx, run, "deadline", undo=True)
+        await heads.set_cancel(tx, run.tenant_id, run.id, True)
+    return True
 
 
 async def requeue_dead(house: House, me: WorkerId) -> list[Requeued]:
@@ -168,19 +195,7 @@ async def still_ours(house: House, claimed: Claimed) -> Claimed | None:
         head = await heads.get(tx, tenant_id, run.id)
         if head is None or head.owner is None or head.epoch != claimed.epoch:
             return None
-        again = await runs.get(tx, tenant_id, run.id)
-        assert again is not None
-        journal = await claims.load(tx, tenant_id, run.id)
-        positions = await messages.positions_of_run(tx, tenant_id, run.thread_id, run.id)
-        return replace(
-            claimed,
-            run=again,
-            entries=tuple(journal),
-            positions=positions,
-            next_position=max(positions.values()) + 1,
-            appended=(),
-            effects=tuple(await effects.of_run(tx, tenant_id, run.id)),
-        )
+        return await claims.read_back(tx, claimed)
 
     return await house.database.read(None, body)
 

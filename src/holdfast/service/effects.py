@@ -18,6 +18,7 @@ from holdfast.service import approvals as approval_verbs
 from holdfast.service.approvals import Resolution
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
+from holdfast.service.nesting import shallow
 from holdfast.store import approvals, effects, entries, runs
 from holdfast.store.base import Tx
 from holdfast.store.effects import EffectFilter
@@ -111,7 +112,7 @@ async def resolve(
     tenant_id = principal.tenant_id
     if note is not None:
         storable_text(note, what="note", chars_max=limits.NOTE_CHARS_MAX)
-    encode(result, what="The result")
+    shallow(result, what="The result")
     waking = approval_verbs.Waking()
 
     async def body(tx: Tx) -> Replay | None:
@@ -196,13 +197,16 @@ async def committed_below(house: House, run: Run) -> list[DoneBelow]:
     """What a run and those below it have done and not undone, the last first."""
 
     async def body(tx: Tx) -> list[DoneBelow]:
-        found: list[DoneBelow] = []
-        for effect in await effects.committed_below(tx, run.tenant_id, run.id):
-            step = await entries.last_result(tx, run.tenant_id, effect.run_id, effect.key)
-            found.append(DoneBelow(effect, step, (await _viewed(tx, effect)).run_ended))
-        return found
+        found = await effects.standing_below(tx, run.tenant_id, run.id)
+        steps = await entries.last_results(tx, run.tenant_id, [(effect.run_id, effect.key) for effect, _ in found])
+        return [DoneBelow(effect, steps.get((effect.run_id, effect.key)), ended) for effect, ended in found]
 
     return await house.database.read(run.tenant_id, body)
+
+
+async def has_committed_below(house: House, run: Run) -> bool:
+    """Whether a run or those below it have done something that is not undone."""
+    return await house.database.read(run.tenant_id, lambda tx: effects.committed_below(tx, run.tenant_id, run.id))
 
 
 async def alive_below(house: House, run: Run) -> list[RunId]:

@@ -1,4 +1,4 @@
-"""A thread's messages: for the next prompt of a run, and for readers."""
+"""A thread's messages: for the next prompt of a run, and for readers. Those of a branch begin with what it shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from holdfast.domain.ids import ThreadId
 from holdfast.domain.runs import Run
 from holdfast.domain.threads import Message
 from holdfast.service.house import House
-from holdfast.store import messages, threads
+from holdfast.store import lineage, messages, threads
 from holdfast.store.base import Tx
 
 PAGE = 200
@@ -19,20 +19,24 @@ async def before(house: House, run: Run, position: int, *, turns: int | None) ->
     """Messages before a position, oldest first, void ones left out: all, or those of the last `turns` turns."""
 
     async def body(tx: Tx) -> list[Message]:
+        pieces = await lineage.pieces_of(tx, run)
         first = 1
         if turns is not None:
-            found = await messages.turn_start(tx, run.tenant_id, run.thread_id, position, turns)
+            found = await messages.turn_start(tx, run.tenant_id, run.thread_id, position, turns, pieces)
             first = found or 1
-        return await messages.between(tx, run.tenant_id, run.thread_id, first, position - 1)
+        return await messages.between(tx, run.tenant_id, run.thread_id, first, position - 1, pieces)
 
     return await house.database.read(run.tenant_id, body)
 
 
 async def page_before(house: House, run: Run, position: int) -> list[Message]:
     """Up to `PAGE` messages before a position, newest first, void ones left out."""
-    return await house.database.read(
-        run.tenant_id, lambda tx: messages.backwards(tx, run.tenant_id, run.thread_id, position, PAGE)
-    )
+
+    async def body(tx: Tx) -> list[Message]:
+        pieces = await lineage.pieces_of(tx, run)
+        return await messages.backwards(tx, run.tenant_id, run.thread_id, position, PAGE, pieces)
+
+    return await house.database.read(run.tenant_id, body)
 
 
 async def page(house: House, principal: Principal, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
@@ -40,8 +44,10 @@ async def page(house: House, principal: Principal, thread_id: ThreadId, after: i
     access.demand(principal, Scope.THREADS_READ)
 
     async def body(tx: Tx) -> list[Message]:
-        if await threads.get(tx, principal.tenant_id, thread_id) is None:
+        thread = await threads.get(tx, principal.tenant_id, thread_id)
+        if thread is None or thread.archived:
             raise NotFound("There is no thread with this id.", code="thread_not_found")
-        return await messages.page(tx, principal.tenant_id, thread_id, after, limit)
+        pieces = () if thread.branch_of is None else await lineage.of_thread(tx, principal.tenant_id, thread_id)
+        return await messages.page(tx, principal.tenant_id, thread_id, after, limit, pieces)
 
     return await house.database.read(principal.tenant_id, body)

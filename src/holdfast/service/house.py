@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast.agents.base import Agent
 from holdfast.bus.base import Change, Hub
@@ -12,6 +13,8 @@ from holdfast.domain import limits
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import RUN, RunId, TenantId, WorkerId, text
+from holdfast.domain.recorded import RecordedRun
+from holdfast.domain.replays import Replayed
 from holdfast.domain.runs import RunStatus
 from holdfast.store.base import Database
 from holdfast.store.claims import Claimed
@@ -42,6 +45,21 @@ class Dispatch(Protocol):
         ...
 
 
+class Replayer(Protocol):
+    """Where replays run in this process, and who minds them. `isolation`: `process` or `thread`."""
+
+    @property
+    def isolation(self) -> str: ...
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do this beside what asked for it; it ends at the latest when the process stops."""
+        ...
+
+    async def replay(self, recorded: RecordedRun) -> Replayed:
+        """Run the current code against the record. Raises `HoldfastError` if that cannot be done."""
+        ...
+
+
 @dataclass(slots=True)
 class House:
     database: Database
@@ -50,6 +68,7 @@ class House:
     determinism: Determinism = SYSTEM
     lease_ms: int = limits.LEASE_MS
     dispatch: Dispatch | None = None
+    replayer: Replayer | None = None
     tools_off: dict[TenantId, tuple[float, frozenset[str]]] = field(
         default_factory=dict[TenantId, "tuple[float, frozenset[str]]"]
     )

@@ -14,7 +14,7 @@ from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import RunId
 from holdfast.domain.threads import Message
 from holdfast.service.house import House
-from holdfast.store import blobs, entries, messages, runs
+from holdfast.store import blobs, lineage, messages, runs
 from holdfast.store.base import Tx
 
 Ranges = dict[tuple[int, int], list[Message]]
@@ -30,18 +30,22 @@ async def get(house: House, principal: Principal, run_id: RunId, seq: int) -> di
 
     async def body(tx: Tx) -> tuple[dict[str, Any], Ranges, dict[bytes, bytes]]:
         run = await runs.get(tx, tenant_id, run_id)
-        if run is None:
+        if run is None or run.archived:
             raise NotFound("There is no run with this id.", code="run_not_found")
-        step = await entries.step(tx, tenant_id, run_id, seq)
-        if step is None:
+        located = await lineage.step(tx, run, seq)
+        if located is None:
             raise NotFound(f"The run has no step {seq}.", code="step_not_found")
+        step = located.entry
         if step.prompt is None:
             raise NotFound(f"Step {seq} asked no model.", code="prompt_not_found")
         record: dict[str, Any] = decode(step.prompt)
         ranges, hashes = prompts.needs(record)
+        pieces = await lineage.pieces_of(tx, run)
         said: Ranges = {}
         for first, last in ranges:
-            said[first, last] = await messages.page(tx, tenant_id, run.thread_id, first - 1, last - first + 1)
+            said[first, last] = await messages.page(
+                tx, tenant_id, run.thread_id, first - 1, last - first + 1, pieces
+            )
         return record, said, {hash: await blobs.get(tx, tenant_id, hash) or b"null" for hash in hashes}
 
     record, said, found = await house.database.read(tenant_id, body)

@@ -13,15 +13,17 @@ from holdfast.domain.approvals import WAITING_ON
 from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode, encode, storable_text, storable_time
 from holdfast.domain.errors import Cancelled, Conflict, Invalid, NotFound
+from holdfast.domain.forks import EffectPolicy
 from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, RunId, TenantId, ThreadId, derived, text
-from holdfast.domain.journal import TERMINAL, Entry, EntryType, NewEntry, StepKind, StepStatus
+from holdfast.domain.journal import TERMINAL, EntryType, Located, NewEntry, StepKind, StepStatus
 from holdfast.domain.messages import response_text
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView, Undo
+from holdfast.domain.threads import Thread
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
 from holdfast.service.idempotency import Key, Replay, answered, once
 from holdfast.store import agents as agent_rows
-from holdfast.store import approvals, claims, effects, entries, heads, messages, runs, threads
+from holdfast.store import approvals, claims, effects, entries, heads, lineage, messages, runs, threads
 from holdfast.store.base import Rejected, Tx, TxBody
 from holdfast.store.claims import Claimed
 from holdfast.store.heads import Head
@@ -59,6 +61,7 @@ class StartRun:
     deadline: int | None = None
     limits: RunLimits | None = None
     parent: Parent | None = None
+    effect_policy: EffectPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ async def start(house: House, principal: Principal, ask: StartRun, key: Key | No
         raise
     if isinstance(result, Replay):
         _free(house, seat)
-        return Started(await _look(house, tenant_id, RunId(result.resource)), replayed=True, status=result.status)
+        return Started(await look(house, tenant_id, RunId(result.resource)), replayed=True, status=result.status)
     if draft is not None:
         _announce_start(house, draft, seat)
     else:
@@ -152,13 +155,17 @@ def acting_for(run: Run) -> Principal:
 
 
 def _run_id(house: House, tenant_id: TenantId, ask: StartRun) -> RunId:
-    """A child's id follows from its parent's step, so that starting it twice starts it once. It begins with the time
-    in its parent's id: in lists it stands beside it."""
     parent = ask.parent
     if parent is None:
         return RunId(house.determinism.new_id())
-    own = derived("child", tenant_id, parent.run_id, parent.key, str(parent.attempt))
-    return RunId(parent.run_id[:ID_TIME_BYTES] + own[ID_TIME_BYTES:])
+    return child_id(tenant_id, parent.run_id, parent.key, parent.attempt)
+
+
+def child_id(tenant_id: TenantId, parent_id: RunId, key: str, attempt: int) -> RunId:
+    """A child's id follows from its parent's step, so that starting it twice starts it once. It begins with the time
+    in its parent's id: in lists it stands beside it."""
+    own = derived("child", tenant_id, parent_id, key, str(attempt))
+    return RunId(parent_id[:ID_TIME_BYTES] + own[ID_TIME_BYTES:])
 
 
 def _check(ask: StartRun) -> None:
@@ -174,8 +181,7 @@ def _check(ask: StartRun) -> None:
         raise Invalid(f"A run has at most {limits.TAGS_MAX} tags.", code="invalid_tags")
     for tag in ask.tags:
         storable_text(tag, what="A tag", chars_max=limits.TAG_CHARS_MAX)
-    if len(encode(ask.metadata, what="metadata")) > limits.METADATA_BYTES_MAX:
-        raise Invalid(f"metadata is larger than {limits.METADATA_BYTES_MAX:,} bytes of JSON.", code="invalid_metadata")
+    metadata_json(ask.metadata)
     if ask.parent is not None and ask.parent.depth > limits.CHILD_DEPTH_MAX:
         raise Invalid(f"Runs nest at most {limits.CHILD_DEPTH_MAX} deep.", code="child_depth")
 
@@ -197,9 +203,9 @@ async def _insert(
         raise Conflict("Another run has this external_id.", code="external_id_taken")
     if ask.parent is not None:
         await _demand_live_parent(tx, principal.tenant_id, ask.parent)
-    thread_id, created = await _thread(tx, house, principal, ask)
-    holder = None if created else await threads.holder(tx, principal.tenant_id, thread_id)
-    run = _new_run(tx, house, principal, ask, version, run_id, thread_id)
+    thread, created = await _thread(tx, house, principal, ask)
+    holder = None if created else await threads.holder(tx, principal.tenant_id, thread.id)
+    run = _new_run(tx, house, principal, ask, version, run_id, thread)
     draft = _Draft(run, created, encoded, tuple(dict.fromkeys(ask.tags)), holder)
     if holder is None:
         await _insert_first(tx, draft, seat)
@@ -215,19 +221,19 @@ async def _demand_live_parent(tx: Tx, tenant_id: TenantId, parent: Parent) -> No
         raise Cancelled("The parent run was asked to stop, or is not running any more.")
 
 
-async def _thread(tx: Tx, house: House, principal: Principal, ask: StartRun) -> tuple[ThreadId, bool]:
+async def _thread(tx: Tx, house: House, principal: Principal, ask: StartRun) -> tuple[Thread, bool]:
     """The run's thread, locked, and whether it was made for it."""
     tenant_id = principal.tenant_id
     if ask.thread_id is not None:
         found = await threads.lock(tx, tenant_id, ask.thread_id)
-        if found is None or (found.hidden and ask.parent is None):
+        if found is None or found.archived or (found.hidden and ask.parent is None):
             raise NotFound("There is no thread with this id.", code="thread_not_found")
-        return found.id, False
+        return found, False
     if ask.thread_external_id is not None:
         known = await threads.by_external_id(tx, tenant_id, ask.thread_external_id)
         if known is not None:
             await threads.lock(tx, tenant_id, known.id)
-            return known.id, False
+            return known, False
         if not ask.thread_create:
             raise NotFound("There is no thread with this external_id.", code="thread_not_found")
     thread = threads.new(
@@ -239,17 +245,17 @@ async def _thread(tx: Tx, house: House, principal: Principal, ask: StartRun) -> 
         hidden=ask.parent is not None,
     )
     await threads.add(tx, thread, last_rank=threads.RANK_STEP)
-    return thread.id, True
+    return thread, True
 
 
 def _new_run(
-    tx: Tx, house: House, principal: Principal, ask: StartRun, version: str, run_id: RunId, thread_id: ThreadId
+    tx: Tx, house: House, principal: Principal, ask: StartRun, version: str, run_id: RunId, thread: Thread
 ) -> Run:
     parent = ask.parent
     return Run(
         tenant_id=principal.tenant_id,
         id=run_id,
-        thread_id=thread_id,
+        thread_id=thread.id,
         status=RunStatus.QUEUED,
         agent=ask.agent,
         acting_agent=ask.agent,
@@ -270,7 +276,7 @@ def _new_run(
         rollback=False,
         limits=limits_json(ask.limits),
         deadline=ask.deadline,
-        metadata=encode(ask.metadata) if ask.metadata else None,
+        metadata=metadata_json(ask.metadata),
         tags=encode(list(dict.fromkeys(ask.tags))) if ask.tags else None,
         waiting_on=None,
         cancel_requested_at=None,
@@ -282,7 +288,16 @@ def _new_run(
         created_at=tx.now_ms,
         started_at=None,
         ended_at=None,
+        branch=thread.branch_of is not None,
+        effect_policy=None if ask.effect_policy is None else ask.effect_policy.stored(),
     )
+
+
+def metadata_json(given: dict[str, Any]) -> bytes | None:
+    encoded = encode(given, what="metadata")
+    if len(encoded) > limits.METADATA_BYTES_MAX:
+        raise Invalid(f"metadata is larger than {limits.METADATA_BYTES_MAX:,} bytes of JSON.", code="invalid_metadata")
+    return encoded if given else None
 
 
 def limits_json(given: RunLimits | None) -> bytes | None:
@@ -308,7 +323,10 @@ async def _insert_first(tx: Tx, draft: _Draft, seat: Seat | None) -> None:
         await _insert_rows(tx, draft, [])
         return
     ordinal = await threads.next_ordinal(tx, run.tenant_id, run.thread_id)
-    last = 0 if draft.thread_new else await messages.last_position(tx, run.tenant_id, run.thread_id)
+    last = 0
+    if not draft.thread_new:
+        pieces = await lineage.pieces_of(tx, run)
+        last = await messages.last_position(tx, run.tenant_id, run.thread_id, pieces)
     draft.run = replace(
         run,
         status=RunStatus.RUNNING,
@@ -328,6 +346,8 @@ async def _insert_first(tx: Tx, draft: _Draft, seat: Seat | None) -> None:
         input=draft.input,
         entries=(),
         input_position=last + 1,
+        first_place=last + 1,
+        began_at=draft.run.created_at,
         next_position=last + 2,
         lapses=0,
         positions={1: last + 1},
@@ -489,10 +509,10 @@ def _fits(house: House, run: Run, version: str | None) -> bool:
 async def get(house: House, principal: Principal, run_id: RunId) -> RunView:
     """A run as it stands; `NotFound` for one of another tenant too."""
     access.demand(principal, Scope.RUNS_READ)
-    return await _look(house, principal.tenant_id, run_id)
+    return await look(house, principal.tenant_id, run_id)
 
 
-async def _look(house: House, tenant_id: TenantId, run_id: RunId) -> RunView:
+async def look(house: House, tenant_id: TenantId, run_id: RunId) -> RunView:
     """The same for a verb that has written: who may do that may see what became of it."""
 
     async def body(tx: Tx) -> RunView:
@@ -514,51 +534,55 @@ async def page(house: House, principal: Principal, wanted: RunFilter) -> list[Ru
     return await house.database.read(principal.tenant_id, body)
 
 
-async def steps(house: House, principal: Principal, run_id: RunId, after: int, limit: int) -> tuple[Run, list[Entry]]:
-    """Steps of a run behind `seq = after`, oldest first, without payloads; ones that a retry voided are `voided`."""
+async def steps(house: House, principal: Principal, run_id: RunId, after: int, limit: int) -> list[Located]:
+    """Steps of a run behind `seq = after`, oldest first, without payloads; ones that a retry voided are `voided`. A
+    fork's begin with those it shares with others."""
     access.demand(principal, Scope.RUNS_READ)
 
-    async def body(tx: Tx) -> tuple[Run, list[Entry]]:
-        run = await _demand(tx, principal.tenant_id, run_id)
-        found = await entries.bare_steps(tx, principal.tenant_id, run_id, after, limit)
-        return run, await _with_voids(tx, run, found)
+    async def body(tx: Tx) -> list[Located]:
+        run = await demand(tx, principal.tenant_id, run_id)
+        return await lineage.steps(tx, run, after, limit, bare=True)
 
     return await house.database.read(principal.tenant_id, body)
 
 
-async def step(house: House, principal: Principal, run_id: RunId, seq: int) -> tuple[Run, Entry]:
+async def step(house: House, principal: Principal, run_id: RunId, seq: int) -> Located:
     access.demand(principal, Scope.RUNS_READ)
 
-    async def body(tx: Tx) -> tuple[Run, Entry]:
-        run = await _demand(tx, principal.tenant_id, run_id)
-        found = await entries.step(tx, principal.tenant_id, run_id, seq)
+    async def body(tx: Tx) -> Located:
+        run = await demand(tx, principal.tenant_id, run_id)
+        found = await lineage.step(tx, run, seq)
         if found is None:
             raise NotFound(f"The run has no step {seq}.", code="step_not_found")
-        return run, (await _with_voids(tx, run, [found]))[0]
+        return found
 
     return await house.database.read(principal.tenant_id, body)
 
 
-async def effects_of(house: House, run: Run, found: Sequence[Entry]) -> dict[str, Effect]:
-    """What the ledger says of these steps of a run, by their keys; nothing of steps that a retry voided."""
-    keys = [e.key for e in found if e.kind is StepKind.TOOL and e.key is not None and e.status != StepStatus.VOIDED]
-    if not keys:
-        return {}
-    return await house.database.read(run.tenant_id, lambda tx: effects.of_steps(tx, run.tenant_id, run.id, keys))
+async def effects_of(house: House, tenant_id: TenantId, found: Sequence[Located]) -> dict[tuple[RunId, str], Effect]:
+    """What the ledger says of these steps, by the run that made each and its key; nothing of steps that are void."""
+    keys: dict[RunId, list[str]] = {}
+    for one in found:
+        step = one.entry
+        if step.kind is StepKind.TOOL and step.key is not None and step.status != StepStatus.VOIDED:
+            keys.setdefault(one.run_id, []).append(step.key)
+
+    async def body(tx: Tx) -> dict[tuple[RunId, str], Effect]:
+        known: dict[tuple[RunId, str], Effect] = {}
+        for run_id, wanted in keys.items():
+            of_run = await effects.of_steps(tx, tenant_id, run_id, wanted)
+            known.update(((run_id, key), effect) for key, effect in of_run.items())
+        return known
+
+    return await house.database.read(tenant_id, body) if keys else {}
 
 
-async def _demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
+async def demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
+    """The run, or `NotFound`: also for one that was deleted and only stands for the forks that read it."""
     run = await runs.get(tx, tenant_id, run_id)
-    if run is None:
+    if run is None or run.archived:
         raise NotFound("There is no run with this id.", code="run_not_found")
     return run
-
-
-async def _with_voids(tx: Tx, run: Run, found: list[Entry]) -> list[Entry]:
-    void = await entries.voided(tx, run.tenant_id, run.id)
-    if not void:
-        return found
-    return [replace(e, status=StepStatus.VOIDED) if (e.key, e.attempt) in void else e for e in found]
 
 
 async def find_external(house: House, principal: Principal, external_id: str) -> RunView | None:
@@ -675,12 +699,12 @@ async def cancel(
     async def body(tx: Tx) -> Replay | int:
         nonlocal stopped
         stopped = cancelling.Stopped()
-        run = await _demand(tx, tenant_id, run_id)
+        run = await demand(tx, tenant_id, run_id)
         replay = await once(tx, tenant_id, key, 202, run_id)
         if replay is not None:
             return replay
         stopped = await cancelling.stop(tx, house, tenant_id, run_id, run.thread_id, reason=reason, undo=compensate)
-        run = await _demand(tx, tenant_id, run_id)
+        run = await demand(tx, tenant_id, run_id)
         if run.status is RunStatus.CANCELLED and not stopped.ended:
             await answered(tx, tenant_id, key, 200)
             return 200
@@ -692,7 +716,7 @@ async def cancel(
     cancelling.announce(house, stopped.ended, stopped.bells, stopped.queued)
     replayed = isinstance(result, Replay)
     status = result.status if isinstance(result, Replay) else result
-    return CancelOutcome(await _look(house, tenant_id, run_id), status == 200, replayed, status)
+    return CancelOutcome(await look(house, tenant_id, run_id), status == 200, replayed, status)
 
 
 async def retry(
@@ -717,13 +741,13 @@ async def retry(
 
     async def body(tx: Tx) -> Replay | None:
         appended.clear()
-        run = await _demand(tx, tenant_id, run_id)
+        run = await demand(tx, tenant_id, run_id)
         replay = await once(tx, tenant_id, key, 202, run_id)
         if replay is not None:
             return replay
         await heads.lock_threads(tx, [(tenant_id, run.thread_id)])
         head = await heads.lock(tx, tenant_id, run_id)
-        run = await _demand(tx, tenant_id, run_id)
+        run = await demand(tx, tenant_id, run_id)
         assert head is not None
         await _demand_retryable(tx, run)
         entry = await _retried(tx, run)
@@ -742,13 +766,15 @@ async def retry(
         house.hub.entry(run.id, run.thread_id, pos, None, entry)
         house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
         house.hub.work(run.agent)
-    view = await _look(house, tenant_id, run_id)
+    view = await look(house, tenant_id, run_id)
     return Retried(view) if replay is None else Retried(view, replayed=True, status=replay.status)
 
 
 async def _demand_retryable(tx: Tx, run: Run) -> None:
     if run.status is not RunStatus.FAILED:
         raise Conflict(f"Only a failed run can be retried; this one is {run.status.value}.", code="not_failed")
+    if run.imported:
+        raise Conflict("The run was imported: it is there to be looked at, replayed and forked.", code="imported")
     last = await runs.last_of_thread(tx, run.tenant_id, run.thread_id)
     if run.undo is Undo.BEGUN:
         raise Conflict("What this run did was undone: start a new one.", code="moved_on")

@@ -1,15 +1,18 @@
-"""Agents as registered by workers, their kill switch, and the workers that can run them."""
+"""Agents as registered by workers, every version that there was, their kill switch, and the workers that run them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import and_, bindparam, or_, select, text, update
 
-from holdfast.domain.agents import AgentKind, AgentRecord
+from holdfast.domain import patches
+from holdfast.domain.agents import AgentKind, AgentRecord, AgentVersion
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.ids import DEFAULT_TENANT, TenantId, WorkerId
+from holdfast.domain.limits import VERSION_CHANGES_MAX
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
 
@@ -54,6 +57,63 @@ async def register(tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, versio
             "now": tx.now_ms,
         },
     )
+
+
+_v = schema.agent_versions.c
+_NOTE_VERSION = text(
+    "INSERT INTO agent_versions (tenant_id, agent, version, definition, created_at)"
+    " VALUES (:tenant_id, :id, :version, :definition, :now)"
+    " ON CONFLICT (tenant_id, agent, version) DO UPDATE SET definition = excluded.definition"
+    " WHERE agent_versions.definition <> excluded.definition"
+)
+_OF_AGENT = (_v.tenant_id == bindparam("b_tenant_id"), _v.agent == bindparam("b_id"))
+_VERSION = select(_v.agent, _v.version, _v.definition, _v.created_at).where(
+    *_OF_AGENT, _v.version == bindparam("b_version")
+)
+_VERSIONS = (
+    select(_v.agent, _v.version, _v.definition, _v.created_at)
+    .where(
+        *_OF_AGENT,
+        or_(
+            _v.created_at < bindparam("b_at"),
+            and_(_v.created_at == bindparam("b_at"), _v.version < bindparam("b_before")),
+        ),
+    )
+    .order_by(_v.created_at.desc(), _v.version.desc())
+    .limit(bindparam("b_limit"))
+)
+_NO_END = 2**62
+
+
+async def note_version(tx: Tx, tenant_id: TenantId, id: str, version: str, definition: bytes) -> None:
+    """Keep what an agent of this version is, for as long as there are runs under it to be understood. What a version
+    does not depend on, such as a description, may change under it."""
+    where = {"tenant_id": tenant_id, "id": id, "version": version, "definition": definition, "now": tx.now_ms}
+    await tx.execute(_NOTE_VERSION, where)
+
+
+async def version(tx: Tx, tenant_id: TenantId, id: str, version: str) -> AgentVersion | None:
+    row = await tx.first(_VERSION, {"b_tenant_id": tenant_id, "b_id": id, "b_version": version})
+    return None if row is None else AgentVersion(*row)
+
+
+async def versions(
+    tx: Tx, tenant_id: TenantId, id: str, before: tuple[int, str] | None, limit: int
+) -> list[AgentVersion]:
+    """The versions of an agent behind one (when it was first seen, its name), the newest first."""
+    at, name = before or (_NO_END, "")
+    rows = await tx.all(
+        _VERSIONS, {"b_tenant_id": tenant_id, "b_id": id, "b_at": at, "b_before": name, "b_limit": limit}
+    )
+    return [AgentVersion(*row) for row in rows]
+
+
+async def changed(tx: Tx, id: str, before: str, after: str) -> list[dict[str, Any]] | None:
+    """What differs between two versions of an agent, as far as their definitions say; None if one is not known."""
+    old, new = await version(tx, DEFAULT_TENANT, id, before), await version(tx, DEFAULT_TENANT, id, after)
+    if old is None or new is None:
+        return None
+    return patches.changes(decode(old.definition), decode(new.definition), VERSION_CHANGES_MAX)
 
 
 async def get(tx: Tx, tenant_id: TenantId, id: str) -> AgentRecord | None:

@@ -189,6 +189,18 @@ async def change(tx: Tx, before: Approval, after: Approval) -> None:
     assert changed == 1, "a question is changed under its run's head"
 
 
+_PUT_OFF = (
+    update(schema.approvals)
+    .where(*_THIS, _a.status == ApprovalStatus.PENDING.value)
+    .values(expires_at=bindparam("b_expires_at"))
+)
+
+
+async def put_off(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId, expires_at: int) -> None:
+    """A question that could not be expired is due again at another time: it does not stand before the others."""
+    await tx.execute(_PUT_OFF, {"b_tenant_id": tenant_id, "b_id": approval_id, "b_expires_at": expires_at})
+
+
 _CANCEL = (
     update(schema.approvals)
     .where(_a.tenant_id == bindparam("b_tenant_id"), _a.run_id == bindparam("b_run_id"))

@@ -168,6 +168,13 @@ async def note(tx: Tx, placed: Sequence[tuple[TenantId, RunId, Await | Stop]]) -
             await tx.insert_many(_ADD_USE, used)
 
 
+async def note_taken(tx: Tx, tenant_id: TenantId, run_id: RunId, events: Iterable[EventId]) -> None:
+    """The run has taken these events, in steps that it shares with others."""
+    rows = [(tenant_id, run_id, event_id) for event_id in dict.fromkeys(events)]
+    if rows:
+        await tx.insert_many(_ADD_USE, rows)
+
+
 async def oldest(tx: Tx, tenant_id: TenantId, run_id: RunId, wait: EventWait, *, limit: int = 1) -> list[Awaited]:
     """The oldest events that fit a wait and that the run has not taken, in order. Index ux_awaited_events_seq."""
     rows = await tx.all(

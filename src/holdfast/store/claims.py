@@ -11,11 +11,24 @@ from dataclasses import dataclass, replace
 from holdfast.domain import limits
 from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode, encode
-from holdfast.domain.ids import WORKER, MessageId, RunId, TenantId, ThreadId, WorkerId, derived, text
-from holdfast.domain.journal import Entry, EntryType, NewEntry, NewMessage
+from holdfast.domain.forks import inherited
+from holdfast.domain.ids import (
+    EVENT,
+    WORKER,
+    EventId,
+    MessageId,
+    RunId,
+    TenantId,
+    ThreadId,
+    WorkerId,
+    derived,
+    parse,
+    text,
+)
+from holdfast.domain.journal import Entry, EntryType, NewEntry, NewMessage, StepKind, StepStatus
 from holdfast.domain.runs import Run, RunStatus, Undo
 from holdfast.domain.threads import Role
-from holdfast.store import effects, ending, entries, heads, messages, runs, threads
+from holdfast.store import agents, awaited, effects, ending, entries, heads, lineage, messages, runs, threads
 from holdfast.store.base import Row, Tx
 from holdfast.store.heads import Head
 from holdfast.store.runs import Candidate, End
@@ -24,18 +37,25 @@ from holdfast.store.runs import Candidate, End
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A run that is now ours. `entries` is its journal from before this claim, `input` is JSON; `positions` tells, for
-    each entry that is a message (by `pos`), its place in the thread. `effects`: the run's part of the ledger."""
+    each entry that is a message (by `pos`), its place in the thread. `effects`: the run's part of the ledger.
+
+    Of a fork `entries` begin with what it inherited, up to the `pos` `inherited`; its own messages stand from
+    `first_place` on. `began_at`: since when events count for it, ms UTC: since its creation, or that of the run whose
+    input it has."""
 
     run: Run
     epoch: int
     input: bytes
     entries: tuple[Entry, ...]
     input_position: int
+    first_place: int
     next_position: int
     lapses: int
     positions: Mapping[int, int]
     appended: tuple[tuple[int, NewEntry], ...] = ()
     effects: tuple[Effect, ...] = ()
+    inherited: int = 0
+    began_at: int = 0
 
 
 def input_message_id(run_id: RunId) -> MessageId:
@@ -71,29 +91,83 @@ async def claim(
 async def _take(tx: Tx, worker: WorkerId, run: Run, head: Head, version: str, lease_ms: int) -> Claimed:
     first = run.started_at is None
     ordinal = await threads.next_ordinal(tx, run.tenant_id, run.thread_id) if first else None
-    before = await load(tx, run.tenant_id, run.id)
-    new = _claim_entries(tx, worker, run, before, version, head)
+    own = await lineage.load(tx, run.tenant_id, run.id)
+    new = await _claim_entries(tx, worker, run, own, version, head)
     epoch, pos, _ = await heads.take(tx, head, worker, lease_ms, entries=len(new))
-    place = await messages.last_position(tx, run.tenant_id, run.thread_id) + 1 if first else None
+    pieces = await lineage.pieces_of(tx, run)
+    place: int | None = None
+    if first and run.input_position is None:
+        place = await messages.last_position(tx, run.tenant_id, run.thread_id, pieces) + 1
     started = await runs.start(tx, run, version, ordinal, place)
     assert started is not None, "the head was locked and the run claimable"
-    assert started.input_position is not None, "a started run has its input among the messages"
-    if first:
-        await messages.add(tx, [input_message(run, started.input_position)])
+    if place is not None:
+        await messages.add(tx, [input_message(run, place)])
     first_pos = pos - len(new)
     await entries.add(tx, run.tenant_id, run.id, run.thread_id, epoch=epoch, pos=first_pos, seq=head.seq, new=new)
-    positions = await messages.positions_of_run(tx, run.tenant_id, run.thread_id, run.id)
-    return Claimed(
-        run=started,
+    claimed = await _journaled(tx, started, own, pieces)
+    if first and run.input_run is not None:
+        await awaited.note_taken(tx, run.tenant_id, run.id, _events_of(claimed.entries))
+    return replace(
+        claimed,
         epoch=epoch,
-        input=before[0].payload or b"null",
-        entries=tuple(before),
-        input_position=started.input_position,
-        next_position=max(positions.values()) + 1,
         lapses=head.lapses,
-        positions=positions,
         appended=tuple((first_pos + n + 1, entry) for n, entry in enumerate(new)),
-        effects=() if first else tuple(await effects.of_run(tx, run.tenant_id, run.id)),
+    )
+
+
+def _events_of(taken: Sequence[Entry]) -> list[EventId]:
+    """The events that a fork has taken before it began: it takes each once, like any run."""
+    found = [decode(e.payload) for e in taken if e.kind is StepKind.EVENT and e.status is StepStatus.SUCCEEDED]
+    return [EventId(parse(EVENT, one["event_id"])) for one in found if "event_id" in one]
+
+
+async def read_back(tx: Tx, claimed: Claimed) -> Claimed:
+    """A claim that still holds, with the run and its journal as they are now."""
+    run = await runs.get(tx, claimed.run.tenant_id, claimed.run.id)
+    assert run is not None
+    own = await lineage.load(tx, run.tenant_id, run.id)
+    again = await _journaled(tx, run, own, await lineage.pieces_of(tx, run))
+    return replace(again, epoch=claimed.epoch, lapses=claimed.lapses)
+
+
+async def _journaled(tx: Tx, run: Run, own: Sequence[Entry], pieces: messages.Pieces) -> Claimed:
+    """A run with all that its code goes on from."""
+    assert run.input_position is not None, "a started run has its input among the messages"
+    positions = await messages.positions_of_run(tx, run.tenant_id, run.thread_id, run.id)
+    last_inherited = pieces[-1].last if pieces else 0
+    claimed = Claimed(
+        run=run,
+        epoch=0,
+        input=(own[0].payload if own else None) or b"null",
+        entries=tuple(own),
+        input_position=run.input_position,
+        next_position=max([last_inherited, *positions.values()]) + 1,
+        lapses=0,
+        positions=positions,
+        effects=tuple(await effects.of_run(tx, run.tenant_id, run.id)) if len(own) > 1 else (),
+        first_place=max(run.input_position, last_inherited + 1),
+        began_at=run.created_at,
+    )
+    return claimed if run.input_run is None else await _inherited(tx, claimed, run.input_run)
+
+
+async def _inherited(tx: Tx, claimed: Claimed, input_run: RunId) -> Claimed:
+    """The same with what a fork goes on from that others wrote."""
+    run = claimed.run
+    pieces = await lineage.of_run(tx, run.tenant_id, run.id)
+    before = inherited(await lineage.prefix(tx, run.tenant_id, pieces))
+    places = await lineage.prefix_positions(tx, run.tenant_id, pieces)
+    root = await runs.get(tx, run.tenant_id, input_run)
+    asked = await entries.at(tx, run.tenant_id, input_run, 1)
+    assert root is not None, "a run that a fork reads is not deleted"
+    assert asked is not None, "a run's first entry holds its input"
+    return replace(
+        claimed,
+        input=asked.payload or b"null",
+        entries=(*before, *claimed.entries),
+        positions={**places, **claimed.positions},
+        inherited=pieces[-1].pos,
+        began_at=root.created_at,
     )
 
 
@@ -103,17 +177,7 @@ def input_message(run: Run, position: int) -> Row:
     return messages.row(run.tenant_id, run.thread_id, run.id, 1, message)
 
 
-async def load(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[Entry]:
-    """A run's whole journal; it is bounded by `journal_steps_max`."""
-    found: list[Entry] = []
-    while True:
-        page = await entries.after(tx, tenant_id, run_id, found[-1].pos if found else 0, 5_000)
-        found.extend(page)
-        if len(page) < 5_000:
-            return found
-
-
-def _claim_entries(
+async def _claim_entries(
     tx: Tx, worker: WorkerId, run: Run, before: Sequence[Entry], version: str, head: Head
 ) -> list[NewEntry]:
     """What the claim itself says in the journal: how the run came to this worker, and under which version."""
@@ -127,13 +191,14 @@ def _claim_entries(
             data |= {"lapses": head.lapses, "void": void_messages(before)}
     new = [NewEntry(type=kind, at=tx.now_ms, payload=encode(data))]
     if run.started_at is not None and run.agent_version != version:
-        change = {"agent": run.agent, "from": run.agent_version, "to": version}
+        changed = await agents.changed(tx, run.agent, run.agent_version, version)
+        change = {"agent": run.agent, "from": run.agent_version, "to": version, "changed": changed}
         new.append(NewEntry(type=EntryType.RUN_VERSION_CHANGED, at=tx.now_ms, payload=encode(change)))
     return new
 
 
 _RUNNING = frozenset({EntryType.RUN_STARTED, EntryType.RUN_RESUMED, EntryType.RUN_RECOVERED})
-_LIFE = _RUNNING | {EntryType.RUN_WAITING, EntryType.RUN_QUEUED, EntryType.RUN_RETRIED}
+_LIFE = _RUNNING | {EntryType.RUN_WAITING, EntryType.RUN_QUEUED, EntryType.RUN_FORKED, EntryType.RUN_RETRIED}
 
 
 def void_messages(before: Sequence[Entry]) -> list[str]:
@@ -165,8 +230,9 @@ class Requeued:
 async def requeue_orphan(
     tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId, epoch: int, *, dead: bool
 ) -> Requeued | None:
-    """Take a run from an owner that died or stopped renewing: back to the queue, or ended if it was to be cancelled
-    or has killed too many workers in a row. None if the owner is alive after all (the head is checked under its lock).
+    """Take a run from an owner that died or stopped renewing: back to the queue, or ended if it was to be cancelled or
+    has killed too many workers in a row (one that acted is queued once more, to be ended by a worker). None if the
+    owner is alive after all (the head is checked under its lock).
 
     `dead`: the owner is known to be gone, whatever its lease says.
     """
@@ -187,12 +253,9 @@ async def requeue_orphan(
     if head.cancel and not await to_be_undone(tx, run):
         ended = await end_unowned(tx, run, head, RunStatus.CANCELLED, EntryType.RUN_CANCELLED, _reason(run))
         return replace(ended, lapses=lapses, cancelled=True)
-    if lapses >= limits.LAPSES_POISONED:
-        error: dict[str, object] = {
-            "code": "poisoned",
-            "message": f"{lapses} workers in a row stopped while they ran this run, without it making any progress.",
-            "retryable": True,
-        }
+    # One that acted is claimed once more, not to go on: its worker knows whether to undo that before it ends.
+    if lapses > limits.LAPSES_POISONED or (lapses == limits.LAPSES_POISONED and not await _may_undo(tx, run)):
+        error: dict[str, object] = {"code": "poisoned", "message": poisoned(lapses), "retryable": True}
         ended = await end_unowned(tx, run, head, RunStatus.FAILED, EntryType.RUN_FAILED, error)
         return replace(ended, lapses=lapses, poisoned=True)
     await heads.free(tx, head, fence=True, lapses=lapses)
@@ -205,7 +268,17 @@ async def to_be_undone(tx: Tx, run: Run) -> bool:
     """Whether a run that was asked to stop has to be claimed once more, to undo what it did."""
     if run.undo is Undo.NO or run.started_at is None:
         return False
-    return bool(await effects.committed_below(tx, run.tenant_id, run.id))
+    return await effects.committed_below(tx, run.tenant_id, run.id)
+
+
+async def _may_undo(tx: Tx, run: Run) -> bool:
+    """Whether a run has done something, and does not stop at undoing that already."""
+    return run.undo is not Undo.BEGUN and await effects.committed_below(tx, run.tenant_id, run.id)
+
+
+def poisoned(lapses: int) -> str:
+    """Why a run is given up."""
+    return f"{lapses} workers in a row stopped while they ran this run, without it making any progress."
 
 
 def _reason(run: Run) -> dict[str, object]:

@@ -31,6 +31,7 @@ from holdfast.domain.approvals import ApprovalStatus
 from holdfast.domain.effects import Effect, EffectClass, EffectStatus, Word, idempotency_key, may_become
 from holdfast.domain.encoding import encode
 from holdfast.domain.ids import ApprovalId, EffectId, RunId, TenantId
+from holdfast.domain.runs import RunStatus
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
 
@@ -118,6 +119,8 @@ _BUSINESS = (
 )
 _LAPSED_CLAIM = delete(schema.business_keys).where(*_BUSINESS, _b.expires_at <= bindparam("b_now"))
 _HOLDER = select(_b.effect_id).where(*_BUSINESS)
+# On PostgreSQL whoever held the key may let go between the two statements: then it is claimed once more.
+_CLAIM_TRIES = 10
 
 
 async def plan(tx: Tx, placed: Sequence[Placed]) -> None:
@@ -152,22 +155,22 @@ async def _claim(
     """Claim a business key, to be kept for `ttl_ms` once the effect is committed; the effect that holds it already, if
     another does."""
     named = {"b_tenant_id": tenant_id, "b_tool": tool, "b_business_key": business_key}
+    mine = {
+        "tenant_id": tenant_id,
+        "tool": tool,
+        "business_key": business_key,
+        "run_id": run_id,
+        "key": key,
+        "effect_id": effect_id,
+        "ttl_ms": ttl_ms,
+    }
     await tx.execute(_LAPSED_CLAIM, {**named, "b_now": tx.now_ms})
-    await tx.execute(
-        _CLAIM,
-        {
-            "tenant_id": tenant_id,
-            "tool": tool,
-            "business_key": business_key,
-            "run_id": run_id,
-            "key": key,
-            "effect_id": effect_id,
-            "ttl_ms": ttl_ms,
-        },
-    )
-    row = await tx.first(_HOLDER, named)
-    assert row is not None, "the key was claimed, or is held"
-    return None if row[0] == effect_id else row[0]
+    for _ in range(_CLAIM_TRIES):
+        await tx.execute(_CLAIM, mine)
+        row = await tx.first(_HOLDER, named)
+        if row is not None:
+            return None if row[0] == effect_id else row[0]
+    raise AssertionError("the key was claimed, or is held")
 
 
 _REPLAN = (
@@ -344,8 +347,8 @@ async def settle(tx: Tx, placed: Sequence[Placed]) -> None:
     changed = await tx.fetch_many(_SETTLE, rows)
     assert len(changed) == len(rows), f"of {len(rows)} effects only {len(changed)} stood where their run left them"
     for tenant_id, run_id, _, op in placed:
-        if op.after in (EffectStatus.FAILED, EffectStatus.ABANDONED):
-            await _free(tx, tenant_id, run_id, op.key)
+        if op.after in (EffectStatus.FAILED, EffectStatus.ABANDONED, EffectStatus.COMPENSATED):
+            await _free(tx, tenant_id, op.run_id or run_id, op.key)
         elif op.after is EffectStatus.COMMITTED and op.business_ttl_ms is not None:
             await _keep(tx, tenant_id, run_id, op.key, op.business_ttl_ms)
         elif op.after is EffectStatus.PLANNED:
@@ -550,22 +553,34 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: EffectFilter) -> list[Effect
     return [_effect(row) for row in await tx.all(query)]
 
 
-_BELOW = text(
+_TREE = (
     "WITH RECURSIVE tree(id) AS ("
     " SELECT id FROM runs WHERE tenant_id = :tenant_id AND id = :run_id"
     " UNION ALL"
     " SELECT r.id FROM runs r JOIN tree t ON r.parent_id = t.id WHERE r.tenant_id = :tenant_id"
-    ") SELECT run_id, key FROM effects WHERE tenant_id = :tenant_id AND run_id IN (SELECT id FROM tree)"
-    " AND status IN ('committed', 'compensating', 'compensation_failed') AND compensates IS NULL"
-    " ORDER BY coalesce(started_at, ended_at) DESC, id DESC"
+    ") "
 )
+_STANDS = (
+    " WHERE e.tenant_id = :tenant_id AND e.run_id IN (SELECT id FROM tree)"
+    " AND e.status IN ('committed', 'compensating', 'compensation_failed') AND e.compensates IS NULL"
+)
+_BELOW = text(
+    f"{_TREE}SELECT {', '.join(f'e.{column.name}' for column in _COLUMNS)}, r.status"
+    " FROM effects e JOIN runs r ON r.tenant_id = e.tenant_id AND r.id = e.run_id"
+    f"{_STANDS} ORDER BY coalesce(e.started_at, e.ended_at) DESC, e.id DESC"
+)
+_ANY_BELOW = text(f"{_TREE}SELECT 1 FROM effects e{_STANDS} LIMIT 1")
 
 
-async def committed_below(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[Effect]:
-    """What a run and its children have done and not undone, the last first."""
+async def standing_below(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[Effect, bool]]:
+    """What a run and its children have done and not undone, the last first; and whether its run has ended."""
     rows = await tx.all(_BELOW, {"tenant_id": tenant_id, "run_id": run_id})
-    found = [await get(tx, tenant_id, row[0], row[1]) for row in rows]
-    return [effect for effect in found if effect is not None]
+    return [(_effect(row), RunStatus(row[-1]).ended) for row in rows]
+
+
+async def committed_below(tx: Tx, tenant_id: TenantId, run_id: RunId) -> bool:
+    """Whether a run or its children have done something that is not undone."""
+    return await tx.first(_ANY_BELOW, {"tenant_id": tenant_id, "run_id": run_id}) is not None
 
 
 async def resolve(

@@ -1,5 +1,6 @@
 """What follows when a run ends, whoever ended it: what it held open is closed, its thread's next run becomes claimable,
-its parent is woken, and a rollback hides its messages, unless the run has done something, or may have."""
+its parent is woken, and a rollback hides its messages and what it published, unless the run has done something, or may
+have."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from holdfast.domain.ids import RunId, TenantId, ThreadId
 from holdfast.domain.runs import OnBusy, RunStatus
-from holdfast.store import approvals, awaited, effects, messages, runs
+from holdfast.store import approvals, awaited, effects, messages, runs, states
 from holdfast.store.base import Tx
 from holdfast.store.runs import End
 
@@ -58,3 +59,4 @@ async def _roll_back(tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: Thre
         await runs.soften_rollbacks(tx, tenant_id, thread_id, OnBusy.INTERRUPT)
     else:
         await messages.hide_run(tx, tenant_id, thread_id, run_id)
+        await states.unmark(tx, tenant_id, run_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, null, select
+from sqlalchemy import and_, bindparam, func, insert, null, select, text
 
 from holdfast.domain.encoding import decode
 from holdfast.domain.ids import RunId, TenantId, ThreadId
@@ -153,7 +154,8 @@ _BARE_STEPS = (
     .limit(bindparam("b_limit"))
 )
 _STEP = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.seq == bindparam("b_seq"))
-_RETRIES = select(_e.payload).where(*_OF_RUN, _e.type == EntryType.RUN_RETRIED.value)
+# The type as text: with a parameter the database could not know that the index holds all of these.
+_RETRIES = select(_e.pos, _e.payload).where(*_OF_RUN, text("entries.type = 'run.retried'"))
 _AT = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.pos == bindparam("b_pos"))
 
 
@@ -185,14 +187,70 @@ async def step(tx: Tx, tenant_id: TenantId, run_id: RunId, seq: int) -> Entry | 
     return None if row is None else _entry(row)
 
 
-async def voided(tx: Tx, tenant_id: TenantId, run_id: RunId) -> set[tuple[str, int]]:
-    """`(key, attempt)` of the steps that a retry declared void."""
-    rows = await tx.all(_RETRIES, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+_UNDOING = (
+    select(_e.pos).where(*_OF_RUN, _e.type == EntryType.RUN_COMPENSATING.value, _e.pos < bindparam("b_before")).limit(1)
+)
+
+
+async def undoing_before(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int) -> bool:
+    """Whether the run had begun to undo what it did before this entry."""
+    where = {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_before": pos}
+    return await tx.first(_UNDOING, where) is not None
+
+
+async def voided(tx: Tx, tenant_id: TenantId, run_id: RunId, upto: int | None = None) -> set[tuple[str, int]]:
+    """`(key, attempt)` of the steps that a retry, as far as the entry `upto`, declared void (ix_entries_retried)."""
     found: set[tuple[str, int]] = set()
-    for row in rows:
-        value: dict[str, Any] = decode(row[0])
-        found.update((key, attempt) for key, attempt in value["voided"])
+    for pos, payload in await tx.all(_RETRIES, {"b_tenant_id": tenant_id, "b_run_id": run_id}):
+        if upto is None or pos <= upto:
+            value: dict[str, Any] = decode(payload)
+            found.update((key, attempt) for key, attempt in value["voided"])
     return found
+
+
+def as_voided(entry: Entry) -> Entry:
+    return replace(entry, status=StepStatus.VOIDED)
+
+
+_NEAR = (
+    select(_e.pos, _e.seq)
+    .where(*_OF_RUN, _e.pos >= bindparam("b_from"), _e.pos <= bindparam("b_to"), _e.seq.is_not(None))
+    .order_by(_e.pos)
+)
+_LAST_BEFORE = (
+    select(_e.pos, _e.seq)
+    .where(*_OF_RUN, _e.pos < bindparam("b_before"), _e.seq.is_not(None))
+    .order_by(_e.pos.desc())
+    .limit(1)
+)
+_WINDOW = 32
+
+
+async def pos_of_seq(tx: Tx, tenant_id: TenantId, run_id: RunId, seq: int, *, pos_max: int, seq_max: int) -> int:
+    """Where a step stands that is known to be there. `pos_max`, `seq_max`: the end of the run, or a place behind it.
+
+    There is no index by `seq`, which every append would pay for. Both numbers are dense and rise together, so the place
+    is found by interpolation between what is known: a few small windows, however long the journal is.
+    """
+    run = {"b_tenant_id": tenant_id, "b_run_id": run_id}
+    low_pos, low_seq, high_pos, high_seq = 0, 0, pos_max, seq_max
+    while low_pos < high_pos:
+        share = (seq - low_seq) / max(1, high_seq - low_seq)
+        guess = min(max(low_pos + round(share * (high_pos - low_pos)), low_pos + 1), high_pos)
+        first, last = max(low_pos + 1, guess - _WINDOW), min(high_pos, guess + _WINDOW)
+        near = await tx.all(_NEAR, {**run, "b_from": first, "b_to": last})
+        found = next((row[0] for row in near if row[1] == seq), None)
+        if found is not None:
+            return found
+        before = near[-1] if near else await tx.first(_LAST_BEFORE, {**run, "b_before": first})
+        at_pos, at_seq = (int(before[0]), int(before[1])) if before is not None else (0, 0)
+        if at_seq < seq:
+            low_pos, low_seq = last, at_seq
+        elif near:
+            high_pos, high_seq = first - 1, int(near[0][1]) - 1
+        else:
+            high_pos, high_seq = at_pos, at_seq
+    raise AssertionError(f"step {seq} is not in the journal of this run")
 
 
 _ATTEMPTS = (
@@ -215,6 +273,18 @@ _LAST_RESULT = (
     .order_by(_e.attempt.desc())
     .limit(1)
 )
+
+
+_LAST_RESULTS = _LAST_RESULT.add_columns(_e.run_id)
+
+
+async def last_results(
+    tx: Tx, tenant_id: TenantId, steps: Sequence[tuple[RunId, str]]
+) -> dict[tuple[RunId, str], Entry]:
+    """What each of these steps recorded last, with its payload; those that recorded nothing are missing."""
+    rows = [{"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key} for run_id, key in steps]
+    found = [(row[-1], _entry(row)) for row in (await tx.fetch_many(_LAST_RESULTS, rows) if rows else ())]
+    return {(run_id, entry.key or ""): entry for run_id, entry in found}
 
 
 async def last_result(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> Entry | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, case, insert, select, update
 
 from holdfast.domain.ids import RunId, TenantId, ThreadId, WorkerId
 from holdfast.store import schema
@@ -197,7 +197,7 @@ _FENCE = (
         pos=_h.pos + bindparam("b_entries"),
         seq=_h.seq + bindparam("b_steps"),
         lease_until=bindparam("b_lease_until"),
-        lapses=0,
+        lapses=case((bindparam("b_entries") > 0, 0), else_=_h.lapses),
     )
     .returning(_h.tenant_id, _h.run_id, _h.epoch, _h.pos, _h.seq, _h.cancel)
 )
@@ -205,9 +205,9 @@ _FENCE = (
 
 async def fence(tx: Tx, rows: Sequence[tuple[TenantId, RunId, int, int, int]], lease_ms: int) -> list[Row]:
     """The fencing token at work: for each `(tenant, run, epoch, entries, steps)` whose head still says running under
-    that epoch, advance `pos` and `seq`, renew the lease, forget lapses. Rows `(tenant_id, run_id, epoch, pos, seq,
-    cancel)` for those; what is missing has another owner now: a batch may hold a zombie beside the owner of its run.
-    `rows` in id order."""
+    that epoch, advance `pos` and `seq`, renew the lease, and forget lapses if it recorded anything: a call that begins
+    once more after each crash is no progress. Rows `(tenant_id, run_id, epoch, pos, seq, cancel)` for those; what is
+    missing has another owner now: a batch may hold a zombie beside the owner of its run. `rows` in id order."""
     until = tx.now_ms + lease_ms
     return await tx.fetch_many(
         _FENCE,

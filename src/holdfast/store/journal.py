@@ -15,14 +15,16 @@ from holdfast.domain.encoding import decode
 from holdfast.domain.ids import ApprovalId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import EntryType, NewEntry
 from holdfast.domain.runs import Run, RunStatus, Usage
-from holdfast.store import approvals, awaited, effects, ending, entries, heads, runs, threads
+from holdfast.store import approvals, awaited, effects, ending, entries, heads, runs, states, threads
 from holdfast.store.approvals import Ask
 from holdfast.store.awaited import Await, EventWait, Stop
 from holdfast.store.base import Tx
 from holdfast.store.effects import Plan, Replan, Settle, Start
+from holdfast.store.states import Publish
 
-Op = Plan | Replan | Start | Settle | Ask | Await | Stop
-"""What is written beside a run's entries, in the same commit: to the ledger, the inbox, the awaited events."""
+Op = Plan | Replan | Start | Settle | Ask | Await | Stop | Publish
+"""What is written beside a run's entries, in the same commit: to the ledger, the inbox, the awaited events, and that
+the run has published state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +240,9 @@ async def _note(tx: Tx, accepted: Sequence[Append]) -> None:
     waits = [(a.tenant_id, a.run_id, op) for a in accepted for op in a.ops if isinstance(op, (Await, Stop))]
     if waits:
         await awaited.note(tx, waits)
+    for one in accepted:
+        if any(isinstance(op, Publish) for op in one.ops):
+            await states.mark(tx, one.tenant_id, one.run_id)
 
 
 async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
@@ -256,6 +261,8 @@ async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
         elif isinstance(one.change, BeginUndo):
             await heads.set_cancel(tx, one.tenant_id, one.run_id, False)
             await runs.begin_undo(tx, one.tenant_id, one.run_id)
+            await approvals.close(tx, one.tenant_id, one.run_id)  # its code does not go on: what it asked is moot
+            await awaited.close(tx, one.tenant_id, one.run_id)
         elif isinstance(one.change, Finish):
             await _finish(tx, one, one.change, result)
 

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from holdfast.domain.ids import MessageId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import NewMessage
 from holdfast.domain.threads import Message, Role
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPiece:
+    """Messages of the thread `source_id` up to the position `last`; of those from `first` on only the ones that
+    `run_id` wrote up to its entry `pos`. Whether that run was rolled back later is no matter to a branch."""
+
+    source_id: ThreadId
+    run_id: RunId
+    first: int
+    pos: int
+    last: int
+
+
+Pieces = Sequence[ThreadPiece]
+"""What a thread reads of others, from the root on: nothing unless it is a branch."""
 
 _m = schema.messages.c
 _e = schema.entries.c
@@ -28,9 +48,10 @@ _THREAD = (_m.tenant_id == bindparam("b_tenant_id"), _m.thread_id == bindparam("
 _LAST = select(func.max(_m.position)).where(*_THREAD)
 
 
-async def last_position(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> int:
+async def last_position(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, pieces: Pieces = ()) -> int:
     found = await tx.first(_LAST, {"b_tenant_id": tenant_id, "b_thread_id": thread_id})
-    return (found[0] or 0) if found else 0
+    own: int = (found[0] or 0) if found else 0
+    return max(own, pieces[-1].last) if pieces else own
 
 
 _FROM = schema.messages.join(
@@ -49,64 +70,184 @@ def _message(r: Row) -> Message:
     )  # fmt: skip
 
 
-_AFTER = (
-    select(*_COLUMNS)
-    .select_from(_FROM)
-    .where(*_THREAD, _m.position > bindparam("b_after"))
-    .order_by(_m.position)
-    .limit(bindparam("b_limit"))
+# What a piece shows of its source. A message of the run at which the branch leaves counts even if it is void by now.
+_HERS = _m.run_id == bindparam("b_run_id")
+_SHOWN = or_(_m.void == 0, _HERS)
+_PIECE = (
+    *_THREAD,
+    _m.position <= bindparam("b_last"),
+    or_(_m.position < bindparam("b_first"), and_(_HERS, _m.pos <= bindparam("b_pos"))),
 )
-_BACKWARDS = (
-    select(*_COLUMNS)
-    .select_from(_FROM)
-    .where(*_THREAD, _m.position < bindparam("b_before"), _m.void == 0)
-    .order_by(_m.position.desc())
-    .limit(bindparam("b_limit"))
-)
-_RANGE = (
-    select(*_COLUMNS)
-    .select_from(_FROM)
-    .where(*_THREAD, _m.position >= bindparam("b_first"), _m.position <= bindparam("b_last"), _m.void == 0)
-    .order_by(_m.position)
-)
-_NTH_USER = (
+_WHOLE = (_m.void == 0,)
+
+
+def _after(*where: Any) -> Any:
+    return (
+        select(*_COLUMNS)
+        .select_from(_FROM)
+        .where(*where, _m.position > bindparam("b_after"))
+        .order_by(_m.position)
+        .limit(bindparam("b_limit"))
+    )
+
+
+def _backwards(*where: Any) -> Any:
+    return (
+        select(*_COLUMNS)
+        .select_from(_FROM)
+        .where(*where, _m.position < bindparam("b_before"))
+        .order_by(_m.position.desc())
+        .limit(bindparam("b_limit"))
+    )
+
+
+def _range(*where: Any) -> Any:
+    return (
+        select(*_COLUMNS)
+        .select_from(_FROM)
+        .where(*where, _m.position >= bindparam("b_from"), _m.position <= bindparam("b_to"))
+        .order_by(_m.position)
+    )
+
+
+def _turns(*where: Any) -> Any:
+    return (
+        select(_m.position)
+        .where(*where, _m.position < bindparam("b_before"), _m.role == Role.USER.value, _m.pos == 1)
+        .order_by(_m.position.desc())
+        .limit(bindparam("b_limit"))
+    )
+
+
+_AFTER, _PIECE_AFTER = _after(*_THREAD), _after(*_PIECE)
+_BACKWARDS, _PIECE_BACKWARDS = _backwards(*_THREAD, *_WHOLE), _backwards(*_PIECE, _SHOWN)
+_RANGE, _PIECE_RANGE = _range(*_THREAD, *_WHOLE), _range(*_PIECE, _SHOWN)
+_TURNS, _PIECE_TURNS = _turns(*_THREAD, *_WHOLE), _turns(*_PIECE, _SHOWN)
+
+
+def _at(tenant_id: TenantId, piece: ThreadPiece) -> dict[str, Any]:
+    return {
+        "b_tenant_id": tenant_id,
+        "b_thread_id": piece.source_id,
+        "b_run_id": piece.run_id,
+        "b_first": piece.first,
+        "b_pos": piece.pos,
+        "b_last": piece.last,
+    }
+
+
+def _shown(piece: ThreadPiece, rows: Sequence[Row]) -> list[Message]:
+    found = [_message(row) for row in rows]
+    return [replace(m, void=False) if m.void and m.run_id == piece.run_id else m for m in found]
+
+
+async def page(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: int, limit: int, pieces: Pieces = ()
+) -> list[Message]:
+    """Messages behind `position = after`, oldest first, void ones too."""
+    found: list[Message] = []
+    for piece in pieces:
+        if piece.last > after and len(found) < limit:
+            where = {**_at(tenant_id, piece), "b_after": after, "b_limit": limit - len(found)}
+            found += _shown(piece, await tx.all(_PIECE_AFTER, where))
+    if len(found) < limit:
+        where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_after": after, "b_limit": limit - len(found)}
+        found += [_message(r) for r in await tx.all(_AFTER, where)]
+    return found
+
+
+async def backwards(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, limit: int, pieces: Pieces = ()
+) -> list[Message]:
+    """Messages before a position, newest first, void ones left out."""
+    where: dict[str, Any] = {
+        "b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_limit": limit,
+    }  # fmt: skip
+    found = [_message(r) for r in await tx.all(_BACKWARDS, where)]
+    for piece in reversed(pieces):
+        if len(found) == limit:
+            break
+        where = {**_at(tenant_id, piece), "b_before": before, "b_limit": limit - len(found)}
+        found += _shown(piece, await tx.all(_PIECE_BACKWARDS, where))
+    return found
+
+
+async def between(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, first: int, last: int, pieces: Pieces = ()
+) -> list[Message]:
+    """Messages from `first` to `last`, both included, void ones left out."""
+    found: list[Message] = []
+    for piece in pieces:
+        if piece.last >= first:
+            rows = await tx.all(_PIECE_RANGE, {**_at(tenant_id, piece), "b_from": first, "b_to": last})
+            found += _shown(piece, rows)
+    where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_from": first, "b_to": last}
+    return [*found, *(_message(r) for r in await tx.all(_RANGE, where))]
+
+
+async def turn_start(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, turns: int, pieces: Pieces = ()
+) -> int | None:
+    """The position at which the last `turns` turns before a position begin. A turn begins with a run's input."""
+    where: dict[str, Any] = {"b_tenant_id": tenant_id, "b_thread_id": thread_id}
+    found = await tx.all(_TURNS, {**where, "b_before": before, "b_limit": turns})
+    for piece in reversed(pieces):
+        if len(found) == turns:
+            break
+        where = {**_at(tenant_id, piece), "b_before": before, "b_limit": turns - len(found)}
+        found = [*found, *await tx.all(_PIECE_TURNS, where)]
+    return found[-1][0] if len(found) == turns else None
+
+
+_NAMED = select(_m.run_id, _m.pos, _e.seq, _m.role).select_from(_FROM)
+_BY_ID = _NAMED.where(*_THREAD, _m.id == bindparam("b_id"))
+_PIECE_BY_ID = _NAMED.where(*_PIECE, _m.id == bindparam("b_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Who wrote a message, and where: the run, its entry, and the step that this is if it is one."""
+
+    run_id: RunId
+    pos: int
+    seq: int | None
+    role: Role
+
+
+async def by_id(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, id: MessageId, pieces: Pieces = ()) -> Written | None:
+    """A message of a thread. Reads the thread's keys: there is no index by id, which every message would pay for."""
+    row = await tx.first(_BY_ID, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_id": id})
+    for piece in reversed(pieces):
+        if row is None:
+            row = await tx.first(_PIECE_BY_ID, {**_at(tenant_id, piece), "b_id": id})
+    return None if row is None else Written(row[0], row[1], row[2], Role(row[3]))
+
+
+# The last message of the thread that a branch keeps of the run at which it leaves. Positions rise at most as fast as
+# entries, which bounds the range.
+_LAST_OF_RUN = (
     select(_m.position)
-    .where(*_THREAD, _m.position < bindparam("b_before"), _m.role == Role.USER.value, _m.void == 0, _m.pos == 1)
+    .where(
+        *_THREAD,
+        _m.position >= bindparam("b_first"),
+        _m.position < bindparam("b_first") + bindparam("b_pos"),
+        _HERS,
+        _m.pos <= bindparam("b_pos"),
+    )
     .order_by(_m.position.desc())
     .limit(1)
-    .offset(bindparam("b_skip"))
 )
 
 
-async def page(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
-    """Messages behind `position = after`, oldest first, void ones too."""
-    rows = await tx.all(
-        _AFTER, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_after": after, "b_limit": limit}
+async def last_of_run(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, run_id: RunId, first: int, pos: int
+) -> int | None:
+    """The position of the last message that a run, whose messages begin at `first`, wrote up to its entry `pos`."""
+    row = await tx.first(
+        _LAST_OF_RUN,
+        {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_run_id": run_id, "b_first": first, "b_pos": pos},
     )
-    return [_message(r) for r in rows]
-
-
-async def backwards(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, limit: int) -> list[Message]:
-    """Messages before a position, newest first, void ones left out."""
-    rows = await tx.all(
-        _BACKWARDS, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_limit": limit}
-    )
-    return [_message(r) for r in rows]
-
-
-async def between(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, first: int, last: int) -> list[Message]:
-    """Messages from `first` to `last`, both included, void ones left out."""
-    rows = await tx.all(_RANGE, {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_first": first, "b_last": last})
-    return [_message(r) for r in rows]
-
-
-async def turn_start(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, turns: int) -> int | None:
-    """The position at which the last `turns` turns before a position begin. A turn begins with a run's input."""
-    found = await tx.first(
-        _NTH_USER,
-        {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_skip": turns - 1},
-    )
-    return found[0] if found else None
+    return None if row is None else row[0]
 
 
 # A run holds its thread, so its messages stand together from its input on, and are at most as many as its entries: that

@@ -30,8 +30,8 @@ def _run(row: Row) -> Run:
         depth, external_id, rank, ordinal, input_position, start_after, claimable_at, wake_at, on_busy_applied,
         rollback, limits, deadline, metadata, tags, waiting_on, cancel_requested_at, cancel_reason, error, output_pos,
         requests, input_tokens, output_tokens, cost_micros, priced, trace_id, created_at, started_at, ended_at,
-        successor_id, compensate, forked_run, forked_at, input_run, branch, overrides, effect_policy, has_state, imported,
-        archived,
+        successor_id, compensate, forked_run, forked_at, input_run, branch, overrides, effect_policy, has_state,
+        imported, archived,
     ) = row[: len(_COLUMNS)]  # fmt: skip
     return Run(
         tenant_id, id, thread_id, RunStatus(status), agent, acting_agent, agent_version, initiator, root_id, parent_id,
@@ -453,7 +453,14 @@ _b_out = schema.blobs.alias("b_out")
 _h = schema.run_heads.c
 _FROM = (
     schema.runs.join(schema.run_heads, and_(_h.tenant_id == _r.tenant_id, _h.run_id == _r.id))
-    .outerjoin(_e_in, and_(_e_in.c.tenant_id == _r.tenant_id, _e_in.c.run_id == _r.id, _e_in.c.pos == 1))
+    .outerjoin(
+        _e_in,
+        and_(
+            _e_in.c.tenant_id == _r.tenant_id,
+            _e_in.c.run_id == func.coalesce(_r.input_run, _r.id),
+            _e_in.c.pos == 1,
+        ),
+    )
     .outerjoin(_b_in, and_(_b_in.c.tenant_id == _r.tenant_id, _b_in.c.hash == _e_in.c.payload_blob))
     .outerjoin(
         _e_out, and_(_e_out.c.tenant_id == _r.tenant_id, _e_out.c.run_id == _r.id, _e_out.c.pos == _r.output_pos)
@@ -469,11 +476,13 @@ _VIEWED = (
     _h.pos,
     _h.seq,
 )
-_VIEW = select(*_VIEWED).select_from(_FROM).where(*_THIS)
+_VIEW = select(*_VIEWED).select_from(_FROM).where(*_THIS, _r.archived.is_(None))
 _BY_EXTERNAL = (
     select(*_VIEWED)
     .select_from(_FROM)
-    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.external_id == bindparam("b_external_id"))
+    .where(
+        _r.archived.is_(None), _r.tenant_id == bindparam("b_tenant_id"), _r.external_id == bindparam("b_external_id")
+    )
 )
 
 
@@ -512,6 +521,7 @@ class RunFilter:
     version: str | None = None
     principal_id: PrincipalId | None = None
     parent_id: RunId | None = None
+    forked_run: RunId | None = None
     external_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
@@ -521,8 +531,9 @@ class RunFilter:
 
 
 def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
-    where: list[Any] = [_r.tenant_id == tenant_id]
+    where: list[Any] = [_r.tenant_id == tenant_id, _r.archived.is_(None)]
     for column, value in (
+        (_r.forked_run, f.forked_run),
         (_r.agent, f.agent),
         (_r.thread_id, f.thread_id),
         (_r.agent_version, f.version),

@@ -362,6 +362,15 @@ entries = Table(
     _col("price_version", Text, null=True),
     _col("started_at", BigInteger, null=True),
     _col("ended_at", BigInteger, null=True),
+    # The state at any step is read from the last few of these.
+    Index(
+        "ix_entries_state",
+        "tenant_id",
+        "run_id",
+        "pos",
+        sqlite_where=text("kind = 'state'"),
+        postgresql_where=text("kind = 'state'"),
+    ),
     # Repeating an append is harmless. Entries of the run's life have no key and stay out of the index.
     Index(
         "ux_entries_key",
@@ -373,6 +382,14 @@ entries = Table(
         unique=True,
         sqlite_where=text("key IS NOT NULL"),
         postgresql_where=text("key IS NOT NULL"),
+    ),
+    # Rare entries that every look at a run's steps has to know of.
+    Index(
+        "ix_entries_retried",
+        "tenant_id",
+        "run_id",
+        sqlite_where=text("type = 'run.retried'"),
+        postgresql_where=text("type = 'run.retried'"),
     ),
 )
 
@@ -547,8 +564,8 @@ thread_lineage = Table(
     sqlite_with_rowid=False,
 )
 
-# Where a fork reads the steps that it did not make itself: the entries of `source_id`, a run of `source_thread_id`, behind
-# the piece before and up to `pos`; the last of its steps is `seq`.
+# Where a fork reads the steps that it did not make itself: the entries of `source_id`, a run of `source_thread_id`,
+# behind the piece before and up to `pos`; the last of its steps is `seq`.
 run_lineage = Table(
     "run_lineage",
     metadata,
@@ -594,6 +611,25 @@ blob_refs = Table(
     _id("thread_id", key=True),
     Index("ix_blob_refs_thread", "tenant_id", "thread_id"),
     sqlite_with_rowid=False,
+)
+
+# What replays found that were asked for through the API.
+replays = Table(
+    "replays",
+    metadata,
+    _id("tenant_id", key=True),
+    _id("id", key=True),
+    _id("run_id"),
+    _id("requested_by"),
+    _col("isolation", Text),
+    _col("recorded_version", Text),
+    _col("current_version", Text),
+    _col("result", LargeBinary, null=True),
+    _col("error", LargeBinary, null=True),
+    _col("created_at", BigInteger),
+    _col("ended_at", BigInteger, null=True),
+    Index("ix_replays_run", "tenant_id", "run_id"),
+    Index("ix_replays_created_at", "created_at"),
 )
 
 idempotency_keys = Table(

@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 _compiled = compiler(sqlite_dialect.dialect(paramstyle="qmark"))  # pyright: ignore[reportArgumentType]
 LOCK_FILE_KEPT_S = 60
+# How many steps of its virtual machine SQLite takes between two looks at the clock: some 0.1 ms of work.
+PROGRESS_OPS = 10_000
 _DATA_VERSION = text("PRAGMA data_version")
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
@@ -369,18 +371,21 @@ class SqliteDatabase:
         try:
             connection.execute("BEGIN IMMEDIATE")
             now, until = self._now_ms(), self._monotonic_ms() + session.within_ms
+            # A single statement may take longer than all of it may: nobody else can write meanwhile.
+            connection.set_progress_handler(lambda: self._monotonic_ms() > until, PROGRESS_OPS)
             while (taken := session.take(until - self._monotonic_ms())) is not None:
                 command, last, answer = taken
-                session.answer(answer, self._obey(connection, command, now, last=last))
+                session.answer(answer, self._obey(connection, command, now, session.within_ms, last=last))
                 if last:
                     break
         except sqlite3.Error as exc:
             reason = _translated(exc)
         finally:
+            connection.set_progress_handler(None, 0)
             self._undo(connection)
             session.end(reason)
 
-    def _obey(self, connection: sqlite3.Connection, command: Command, now: int, *, last: bool) -> Any:
+    def _obey(self, connection: sqlite3.Connection, command: Command, now: int, within_ms: int, *, last: bool) -> Any:
         """One command of a session; the last one commits. What it returned, or why it could not."""
         try:
             if not connection.in_transaction:
@@ -394,6 +399,8 @@ class SqliteDatabase:
                     self._faults("after_commit")
             return result
         except BaseException as exc:
+            if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                return too_late(within_ms)
             return _translated(exc)
 
     def _transaction(self, connection: sqlite3.Connection, items: list[_Item]) -> None:

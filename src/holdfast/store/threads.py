@@ -154,6 +154,7 @@ class ThreadFilter:
 
     status: ThreadStatus | None = None
     external_id: str | None = None
+    branch_of: ThreadId | None = None
     before: bytes | None = None
     limit: int = 50
 
@@ -175,7 +176,7 @@ def _view(row: Row) -> ThreadView:
     return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on)
 
 
-_VIEW = _views([*_THIS], 1)
+_VIEW = _views([*_THIS, _t.archived_at.is_(None)], 1)
 
 
 async def view(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> ThreadView | None:
@@ -193,7 +194,9 @@ _STATUSES: dict[ThreadStatus, tuple[RunStatus, ...]] = {
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[ThreadView]:
     """A page of visible threads, newest first."""
-    where: list[Any] = [_t.tenant_id == tenant_id, _t.hidden == 0]
+    where: list[Any] = [_t.tenant_id == tenant_id, _t.hidden == 0, _t.archived_at.is_(None)]
+    if wanted.branch_of is not None:
+        where.append(_t.branch_thread == wanted.branch_of)
     if wanted.external_id is not None:
         where.append(_t.external_id == wanted.external_id)
     if wanted.before is not None:
@@ -253,7 +256,7 @@ async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
     """Delete a thread with its runs, entries and messages. The caller saw, under the lock, that no run is alive."""
     of_thread = select(_r.id).where(_r.tenant_id == tenant_id, _r.thread_id == thread_id)
     held = (schema.effects, schema.business_keys, schema.approvals, schema.event_waits, schema.event_uses)
-    for table in (schema.entries, schema.run_tags, *held, schema.run_heads):
+    for table in (schema.entries, schema.run_tags, *held, schema.replays, schema.run_heads):
         await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.run_id.in_(of_thread)))
     refs = schema.blob_refs.c
     await tx.execute(delete(schema.blob_refs).where(refs.tenant_id == tenant_id, refs.thread_id == thread_id))
@@ -275,4 +278,5 @@ def new(tenant_id: TenantId, thread_id: ThreadId, created_by: PrincipalId, now: 
         created_by,
         now,
         now,
+        given.get("branch_of"),
     )

@@ -58,6 +58,7 @@ from holdfast.store import (
     heads,
     idempotency,
     journal,
+    lineage,
     messages,
     principals,
     runs,
@@ -203,7 +204,7 @@ class Store:
         return found
 
     async def journal(self, run: Run) -> list[Entry]:
-        return await self.read(lambda tx: claims.load(tx, run.tenant_id, run.id))
+        return await self.read(lambda tx: lineage.load(tx, run.tenant_id, run.id))
 
     # -- what workers do
 

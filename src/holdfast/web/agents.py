@@ -10,6 +10,7 @@ from pydantic import Field
 from holdfast.agents import tools
 from holdfast.domain import limits
 from holdfast.domain.access import Principal, Scope
+from holdfast.domain.agents import AgentVersion
 from holdfast.domain.errors import NotFound
 from holdfast.service import agents
 from holdfast.web import paging, routing, shapes, views
@@ -45,6 +46,50 @@ async def get_agent(request: Request, agent_id: str, principal: Reads) -> Respon
     """An agent: what it is, what it takes and gives, what its tools are."""
     view = await agents.get(house_of(request), principal, _known(agent_id))
     return routing.json_response(views.agent(view))
+
+
+@router.get(
+    "/v1/agents/{agent_id}/versions",
+    response_model=shapes.Page[shapes.AgentVersionOut],
+    responses=problems(400, 404, 422),
+    tags=["agents"],
+)
+async def list_versions(
+    request: Request, agent_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The versions of an agent that workers have registered, the one first seen last first. Its runs are listed by
+    `GET /v1/runs?agent=…&version=…`."""
+    known = _known(agent_id)
+    here = paging.place(principal, "agent versions", {"agent": known}, cursor, size=None)
+    before = None if here.position is None else _version_place(here.position)
+    found = await agents.versions(house_of(request), principal, known, before, limit + 1)
+    return paging.answer(here, found, limit, views.agent_version, lambda view: _place_of(view.version))
+
+
+def _place_of(version: AgentVersion) -> bytes:
+    return paging.moment(version.created_at, version.version.encode())
+
+
+def _version_place(position: bytes) -> tuple[int, str]:
+    at, name = position[: paging.NUMBER_BYTES], position[paging.NUMBER_BYTES :]
+    if len(at) < paging.NUMBER_BYTES or at[:1] >= b"\x80" or not agents.may_be_version(name):
+        raise paging.bad_cursor()
+    return int.from_bytes(at, "big"), name.decode()
+
+
+@router.get(
+    "/v1/agents/{agent_id}/versions/{version}",
+    response_model=shapes.AgentVersionDefinitionOut,
+    responses=problems(404, 422),
+    tags=["agents"],
+)
+async def get_version(request: Request, agent_id: str, version: str, principal: Reads) -> Response:
+    """One version of an agent, with its definition."""
+    known = _known(agent_id)
+    if not agents.may_be_version(version.encode("utf-8", "replace")):
+        raise NotFound("There was never such a version of this agent.", code="version_not_found")
+    view = await agents.version(house_of(request), principal, known, version)
+    return routing.json_response(views.agent_version_definition(view))
 
 
 @router.put(

@@ -17,7 +17,22 @@ from holdfast.domain.errors import HoldfastError
 from holdfast.service.access import Auth
 from holdfast.service.health import Probe
 from holdfast.service.house import House
-from holdfast.web import agents, approvals, awaited, changes, docs, effects, health, problems, runs, threads
+from holdfast.web import (
+    agents,
+    approvals,
+    awaited,
+    changes,
+    diffs,
+    docs,
+    effects,
+    forks,
+    health,
+    problems,
+    replays,
+    runs,
+    states,
+    threads,
+)
 from holdfast.web.gate import Gate
 from holdfast.web.routing import Needs, Public
 
@@ -55,13 +70,28 @@ def build(
         redirect_slashes=False,
     )
     app.state.house, app.state.auth, app.state.dev, app.state.probe = house, auth, dev, Probe(house)
-    for noun in (runs, threads, approvals, effects, awaited, agents, changes, health, docs):
+    for noun in (
+        runs,
+        threads,
+        forks,
+        states,
+        diffs,
+        replays,
+        approvals,
+        effects,
+        awaited,
+        agents,
+        changes,
+        health,
+        docs,
+    ):
         app.router.routes.extend(noun.router.routes)
     app.add_middleware(
         Gate,
         auth=auth,
         determinism=house.determinism,
         body_bytes_max=body_bytes_max,
+        larger={replays.IMPORT_PATH: limits.IMPORT_BYTES_MAX},
         public={route.path for route in routes_of(app) if Scope.PUBLIC in scopes_of(route)},
     )
     app.add_exception_handler(HoldfastError, problems.holdfast_error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
@@ -46,5 +46,11 @@ Flag = Annotated[bool, BeforeValidator(_strict_bool)]
 Amount = Annotated[int, BeforeValidator(_strict_number), Field(ge=1, le=AMOUNT_MAX)]
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
+
+
 def ms_of(time: datetime | None) -> int | None:
-    return None if time is None else int(time.timestamp() * 1000)
+    """In whole numbers: a float of seconds does not hold every millisecond, and a time that was shown has to be found
+    again as it was shown."""
+    return None if time is None else (time - _EPOCH) // _MS

@@ -271,10 +271,10 @@ async def list_runs(
         "include_children": include_children,
         "status": tuple(sorted(set(status or ()))),
     }
-    return await _runs_page(request, principal, "runs", filters, limit, cursor)
+    return await runs_page(request, principal, "runs", filters, limit, cursor)
 
 
-async def _runs_page(
+async def runs_page(
     request: Request, principal: Principal, kind: str, filters: dict[str, Any], limit: int, cursor: str | None
 ) -> Response:
     named = {name: value.hex() if isinstance(value, bytes) else value for name, value in filters.items()}
@@ -335,9 +335,9 @@ async def list_steps(
     id = routing.run_id(run_id)
     here = paging.place(principal, "steps", {"run_id": run_id}, cursor, size=paging.NUMBER_BYTES)
     house = house_of(request)
-    run, found = await runs.steps(house, principal, id, here.number, limit + 1)
-    acted = await runs.effects_of(house, run, found)
-    return paging.answer(here, found, limit, lambda e: views.step_row(run, e, acted), lambda entry: entry.seq or 0)
+    found = await runs.steps(house, principal, id, here.number, limit + 1)
+    acted = await runs.effects_of(house, principal.tenant_id, found)
+    return paging.answer(here, found, limit, lambda one: views.step_row(one, acted), lambda one: one.entry.seq or 0)
 
 
 @router.get(
@@ -346,8 +346,9 @@ async def list_steps(
 async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
     """One step, with what it recorded."""
     house = house_of(request)
-    run, entry = await runs.step(house, principal, routing.run_id(run_id), seq)
-    return routing.json_response(views.step(run, entry, await runs.effects_of(house, run, [entry])))
+    found = await runs.step(house, principal, routing.run_id(run_id), seq)
+    acted = await runs.effects_of(house, principal.tenant_id, [found])
+    return routing.json_response(views.step(found, acted))
 
 
 @router.get(
@@ -374,7 +375,7 @@ async def list_children(
     """The runs that this one started, newest first."""
     id = routing.run_id(run_id)
     await runs.get(house_of(request), principal, id)
-    return await _runs_page(request, principal, "children", {"parent_id": id}, limit, cursor)
+    return await runs_page(request, principal, "children", {"parent_id": id}, limit, cursor)
 
 
 # -- stopping and going on ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType, DecisionKind, OnExpiry
 from holdfast.domain.effects import EffectClass, EffectStatus
+from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.journal import StepKind, StepStatus
 from holdfast.domain.runs import OnBusy, RunStatus
 from holdfast.domain.threads import Role, ThreadStatus
@@ -80,6 +81,29 @@ class LimitsOut(BaseModel):
     active_ms_max: int | None = None
 
 
+class ForkOut(Shape):
+    """Where a fork left another run: behind its step `at`, or at it."""
+
+    run_id: str
+    at: int
+
+
+class EffectPolicyOut(Shape):
+    """What the calls of a fork do that its parent made after the fork point, or never made, or that only read."""
+
+    repeat: Repeat
+    new: Fresh
+    reads: Reads
+
+
+class BranchOut(Shape):
+    """Where a branch leaves another thread: behind the step `at` of one of its runs."""
+
+    thread_id: str
+    run_id: str
+    at: int
+
+
 class RunOut(Shape):
     """One execution of one agent, in one thread."""
 
@@ -89,7 +113,9 @@ class RunOut(Shape):
     thread_id: str
     root_id: str
     parent: ParentOut | None
-    forked_from: None
+    forked_from: ForkOut | None
+    effects: EffectPolicyOut | None = Field(description="Of a fork, and of what it calls.")
+    imported: bool
     successor_id: str | None = Field(description="The run that went on with `ctx.restart`.")
     agent: str
     acting_agent: str
@@ -184,7 +210,7 @@ class ThreadOut(Shape):
     status: ThreadStatus
     head_run_id: str | None
     waiting_on: list[WaitOut]
-    branch_of: None
+    branch_of: BranchOut | None
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -248,6 +274,22 @@ class AgentOut(Shape):
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None
     updated_at: datetime
+
+
+class AgentVersionOut(Shape):
+    """A version of an agent. `current`: a worker registered it last; `workers`: how many live ones have it."""
+
+    agent: str
+    version: str
+    current: bool
+    workers: int
+    created_at: datetime = Field(description="When it was first seen.")
+
+
+class AgentVersionDefinitionOut(AgentVersionOut):
+    """A version of an agent, with what it was declared as."""
+
+    definition: dict[str, Any]
 
 
 class ToolSwitchOut(Shape):
@@ -381,3 +423,185 @@ class InfoOut(Shape):
     authentication: bool = Field(description="Whether an API key is needed.")
     agents: int = Field(description="How many agents this process can run.")
     features: list[str]
+
+
+# -- time travel ----------------------------------------------------------------------------------------------------
+
+
+class PublishedOut(Shape):
+    """A version of the state that a thread publishes, and the step that made it. Version 0 is null: nobody set any."""
+
+    version: int
+    value: Any
+    run_id: str | None
+    seq: int | None
+
+
+class PlaceOut(Shape):
+    """A step where the code stands: opened at `since`, or the last one that ended when nothing is open."""
+
+    key: str
+    kind: StepKind
+    name: str
+    since: datetime | None
+    open: bool
+
+
+class QuestionOut(Shape):
+    """A question that was open."""
+
+    key: str
+    approval_id: str | None
+    type: ApprovalType | None
+    tool: str | None
+    message: str | None
+    reason: str | None
+    opened_at: datetime
+
+
+class PendingCallOut(Shape):
+    """A call of the last answer that has no result yet. `asked`: somebody has to answer first."""
+
+    key: str
+    call_id: str | None
+    name: str
+    arguments: Any
+    status: Literal["planned", "asked", "started"]
+
+
+class StepsOfNameOut(Shape):
+    """The steps of one name. `output` is that of the last one, null with `output_cut` if it is large."""
+
+    name: str
+    kind: StepKind
+    count: int
+    last_seq: int
+    last_key: str
+    status: StepStatus
+    output: Any
+    output_cut: bool
+    error: StepErrorOut | None
+
+
+class TalkOut(Shape):
+    """The last messages of the run up to the step. `total` counts all of them; `earlier` is what `before` takes to get
+    those before these, null if there are none."""
+
+    data: list[MessageOut]
+    total: int
+    earlier: int | None
+
+
+class RunStateOut(Shape):
+    """Where a run stood at its step `at`: all that was recorded and opened before the next one.
+
+    `messages`, `pending_calls` are of agents, `steps` (the names used last first, `steps_more` not shown) of workflows.
+    """
+
+    run_id: str
+    thread_id: str
+    agent: str
+    kind: AgentKind
+    acting_agent: str
+    at: int
+    last: int = Field(description="The run's last step so far.")
+    status: RunStatus
+    usage: UsageOut
+    output: Any
+    state: PublishedOut
+    interrupts: list[QuestionOut]
+    position: list[PlaceOut]
+    messages: TalkOut | None
+    pending_calls: list[PendingCallOut] | None
+    steps: list[StepsOfNameOut] | None
+    steps_more: int
+
+
+class DiffStepOut(Shape):
+    """A step as one side has it. `output_cut`: it is too large to be shown here."""
+
+    seq: int
+    key: str
+    kind: StepKind
+    name: str
+    attempt: int
+    status: StepStatus
+    input_digest: str | None
+    output: Any
+    output_cut: bool
+    error: StepErrorOut | None
+
+
+Differs = Literal["missing", "kind", "name", "arguments", "status", "output", "error", "prompt"]
+
+
+class DivergenceOut(Shape):
+    """The first step that is not the same. `missing`: one of the runs has no step of this key; its side shows what it did
+    there instead, null if it had come to its end."""
+
+    key: str
+    kind: StepKind
+    name: str
+    differs: list[Differs]
+    this: DiffStepOut | None
+    other: DiffStepOut | None
+
+
+class DiffSideOut(Shape):
+    """`usage` and `elapsed_ms` are of the whole way to this step, whoever paid for it."""
+
+    run_id: str
+    at: int
+    status: RunStatus
+    agent: str
+    agent_version: str
+    output: Any
+    usage: UsageOut
+    elapsed_ms: int
+    state: PublishedOut
+
+
+class DiffMessagesOut(Shape):
+    """How many messages each run has; `same` of them are the same from the first on, and then come these."""
+
+    this: int
+    other: int
+    same: int
+    first_this: MessageOut | None
+    first_other: MessageOut | None
+
+
+class DiffCallOut(Shape):
+    """A call. `arguments` is null where only their digest is stored."""
+
+    seq: int
+    key: str
+    kind: StepKind
+    name: str
+    status: StepStatus
+    arguments: Any
+    arguments_digest: str | None
+
+
+class DiffCallsOut(Shape):
+    """Calls that one run made and the other did not; `more` are not shown."""
+
+    data: list[DiffCallOut]
+    more: int
+
+
+class DiffOut(Shape):
+    """What differs between two runs, or two steps. The differences of numbers are the other's less this one's."""
+
+    identical: bool = Field(description="Whether every step, the outputs and the published states are the same.")
+    divergence: DivergenceOut | None
+    this: DiffSideOut
+    other: DiffSideOut
+    same_output: bool
+    messages: DiffMessagesOut
+    state_patch: list[dict[str, Any]] = Field(description="RFC 6902: from this one's published state to the other's.")
+    calls_only_this: DiffCallsOut
+    calls_only_other: DiffCallsOut
+    tokens_difference: int
+    cost_micros_difference: int
+    elapsed_ms_difference: int

@@ -10,19 +10,20 @@ from holdfast.domain.approvals import Approval
 from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode
 from holdfast.domain.events import Event, or_none, timestamp, usage_of, waiting_on
-from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
-from holdfast.domain.journal import Entry, StepStatus
+from holdfast.domain.forks import policy_json
+from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, RunId, text
+from holdfast.domain.journal import Located, StepStatus
 from holdfast.domain.messages import parts_of, step_output
 from holdfast.domain.runs import Run, RunStatus, RunView
-from holdfast.domain.threads import Message, ThreadView
-from holdfast.service.agents import AgentView, ToolView
+from holdfast.domain.threads import BranchOf, Message, ThreadView
+from holdfast.service.agents import AgentView, ToolView, VersionView
 from holdfast.service.approvals import ApprovalView, decision_json
 from holdfast.service.awaited import Sent
 from holdfast.service.effects import EffectView
 from holdfast.web.routing import json_of
 
 
-def _joined(members: dict[str, Any], **stored: bytes | None) -> bytes:
+def joined(members: dict[str, Any], **stored: bytes | None) -> bytes:
     """An object of `members`, and of members that are JSON already."""
     tail = b"".join(b',"' + name.encode() + b'":' + (value or b"null") for name, value in stored.items())
     return json_of(members)[:-1] + tail + b"}"
@@ -49,7 +50,9 @@ def run(view: RunView) -> bytes:
         "thread_id": text(THREAD, r.thread_id),
         "root_id": text(RUN, r.root_id),
         "parent": parent,
-        "forked_from": None,
+        "forked_from": None if r.forked_run is None else {"run_id": text(RUN, r.forked_run), "at": r.forked_at},
+        "effects": None if r.effect_policy is None else policy_json(r.effect_policy),
+        "imported": r.imported,
         "successor_id": _id(RUN, r.successor_id),
         "agent": r.agent,
         "acting_agent": r.acting_agent,
@@ -73,7 +76,7 @@ def run(view: RunView) -> bytes:
         "started_at": or_none(r.started_at),
         "ended_at": or_none(r.ended_at),
     }
-    return _joined(
+    return joined(
         members,
         input=view.input,
         output=view.output,
@@ -115,18 +118,22 @@ def _waits(view: RunView) -> list[dict[str, Any]]:
     return []
 
 
-def step_row(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> bytes:
-    return json_of(_step(r, entry, acted))
+Acted = Mapping[tuple[RunId, str], Effect]
 
 
-def step(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> bytes:
-    return _joined(_step(r, entry, acted), output=step_output(entry.kind, entry.payload))
+def step_row(found: Located, acted: Acted) -> bytes:
+    return json_of(_step(found, acted))
 
 
-def _step(r: Run, entry: Entry, acted: Mapping[str, Effect]) -> dict[str, Any]:
-    effect = None if entry.status is StepStatus.VOIDED else acted.get(entry.key or "")
+def step(found: Located, acted: Acted) -> bytes:
+    return joined(_step(found, acted), output=step_output(found.entry.kind, found.entry.payload))
+
+
+def _step(found: Located, acted: Acted) -> dict[str, Any]:
+    entry = found.entry
+    effect = None if entry.status is StepStatus.VOIDED else acted.get((found.run_id, entry.key or ""))
     return {
-        "run_id": text(RUN, r.id),
+        "run_id": text(RUN, found.run_id),
         "seq": entry.seq,
         "pos": entry.pos,
         "key": entry.key,
@@ -159,7 +166,7 @@ def _step_effect(e: Effect) -> dict[str, Any]:
 
 def approval_row(view: ApprovalView) -> bytes:
     a = view.approval
-    return _joined(
+    return joined(
         _approval(a), arguments=a.arguments, schema=a.schema, choices=a.choices, default=a.default, answer=a.answer
     )
 
@@ -222,7 +229,7 @@ def effect(view: EffectView) -> bytes:
         "duplicate_of": _id(EFFECT, e.duplicate_of),
         "compensates": _id(EFFECT, e.compensates),
     }
-    return _joined(members, arguments=e.arguments, error=e.error)
+    return joined(members, arguments=e.arguments, error=e.error)
 
 
 def sent(found: Sent) -> bytes:
@@ -235,7 +242,7 @@ def sent(found: Sent) -> bytes:
         "created_at": timestamp(e.created_at),
         "runs": len(found.woken),
     }
-    return _joined(members, data=e.data)
+    return joined(members, data=e.data)
 
 
 # -- threads --------------------------------------------------------------------------------------------------------
@@ -250,12 +257,16 @@ def thread(view: ThreadView) -> bytes:
         "status": view.status.value,
         "head_run_id": _id(RUN, view.head_run_id),
         "waiting_on": waiting_on(decode(view.head_waiting_on)),
-        "branch_of": None,
+        "branch_of": None if t.branch_of is None else _branch(t.branch_of),
         "created_by": text(PRINCIPAL, t.created_by),
         "created_at": timestamp(t.created_at),
         "updated_at": timestamp(t.updated_at),
     }
-    return _joined(members, metadata=t.metadata or b"{}")
+    return joined(members, metadata=t.metadata or b"{}")
+
+
+def _branch(of: BranchOf) -> dict[str, Any]:
+    return {"thread_id": text(THREAD, of.thread_id), "run_id": text(RUN, of.run_id), "at": of.at}
 
 
 def message(m: Message) -> bytes:
@@ -300,6 +311,24 @@ def agent(view: AgentView) -> bytes:
             "updated_at": timestamp(record.updated_at),
         }
     )
+
+
+def agent_version(view: VersionView) -> bytes:
+    return json_of(_agent_version(view))
+
+
+def agent_version_definition(view: VersionView) -> bytes:
+    return joined(_agent_version(view), definition=view.version.definition)
+
+
+def _agent_version(view: VersionView) -> dict[str, Any]:
+    return {
+        "agent": view.version.agent,
+        "version": view.version.version,
+        "current": view.current,
+        "workers": view.workers,
+        "created_at": timestamp(view.version.created_at),
+    }
 
 
 def tool_switch(view: ToolView) -> bytes:

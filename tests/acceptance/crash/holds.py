@@ -150,6 +150,53 @@ async def change_asking(ctx: ToolContext, what: str) -> Any:
     return await act(ctx, what, how=how)
 
 
+# --- tools that can be undone, each under a key of the undoing's own -------------------------------------------------
+
+
+async def act_back(ctx: ToolContext, effect: EffectInfo) -> Any:
+    """What a compensator is told has to be what the call was, and what came of it."""
+    return await act(ctx, f"undo {effect.arguments['what']}", of=effect.result)
+
+
+@tool(effect="keyed")
+async def change_hotel(ctx: ToolContext, what: str) -> Any:
+    """Book at a provider that honours keys."""
+    return await act(ctx, what)
+
+
+@change_hotel.compensate
+async def hotel_undone(ctx: ToolContext, effect: EffectInfo) -> Any:
+    return await act_back(ctx, effect)
+
+
+@tool(effect="reconcilable", timeout=DEADLINE_S)
+async def change_train(ctx: ToolContext, what: str) -> Any:
+    """Book at a provider that can be asked later."""
+    return await act(ctx, what, honour=False)
+
+
+@change_train.reconcile
+async def train_reconciled(ctx: ToolContext, effect: EffectInfo) -> Done | NotDone:
+    return await became_of(ctx, effect)
+
+
+@change_train.compensate
+async def train_undone(ctx: ToolContext, effect: EffectInfo) -> Any:
+    return await act_back(ctx, effect)
+
+
+@tool(effect="keyed")
+async def change_tour(ctx: ToolContext, what: str) -> Any:
+    """Book what can be undone, though nobody ever says that it was."""
+    return await act(ctx, what)
+
+
+@change_tour.compensate(tries=1)
+async def tour_undone(ctx: ToolContext, effect: EffectInfo) -> None:
+    await act_back(ctx, effect)
+    raise ConnectionError("the line is dead")
+
+
 @tool(external=True)
 async def survey(what: str) -> str:
     """Somebody goes and looks."""
@@ -249,9 +296,41 @@ async def early(ctx: Context) -> list[Any]:
     return [first["n"], second["n"]]
 
 
+@workflow("trip", tools=[change_hotel, change_train], compensate=("failure", "cancel"))
+async def trip(ctx: Context, waits: bool) -> None:
+    """Acts, and then comes to nothing."""
+    await ctx.step("hotel", change_hotel, "hotel")
+    await ctx.step("train", change_train, "train")
+    if waits:
+        await ctx.ask("Is it to be? (nobody answers)")
+    raise ValueError("it is not to be")
+
+
+@workflow("tour", tools=[change_hotel, change_tour], compensate=("cancel",))
+async def tour(ctx: Context) -> None:
+    """Acts, and is cancelled; what became of one undoing only a person can tell."""
+    await ctx.step("hotel", change_hotel, "hotel")
+    await ctx.step("tour", change_tour, "tour")
+    await ctx.ask("Is it to be? (nobody answers)")
+
+
+@workflow("leg", tools=[change_train])
+async def leg(ctx: Context) -> Any:
+    return await ctx.step("train", change_train, "train")
+
+
+@workflow("package", tools=[change_hotel], agents=[leg], compensate=("failure",))
+async def package(ctx: Context) -> None:
+    """What its child did is undone by itself."""
+    await ctx.step("hotel", change_hotel, "hotel")
+    await ctx.call(leg)
+    await ctx.step("room", change_hotel, "room")
+    raise ValueError("it is not to be")
+
+
 AGENTS = [
     keyed, reconcilable, unsafe, booking, refunding, editing, mailing, ordering, booking_with_leave, expiring, unless,
-    asking_tool, surveying, mixed, family, steps, survey_of_people, awaiting, early,
+    asking_tool, surveying, mixed, family, steps, survey_of_people, awaiting, early, trip, tour, leg, package,
 ]  # fmt: skip
 
 
@@ -322,6 +401,17 @@ async def early_events(client: Client) -> None:
     signals.of("sent").set()
 
 
+def cancelled(agent: str, input: Any = None) -> Drive:
+    """It is cancelled when it has done all that it does, and not before: also after a crash."""
+
+    async def drive(client: Client) -> None:
+        await client.start("run", agent, input)
+        await client.asks("run")
+        await client.cancel("cancel", "run")
+
+    return drive
+
+
 QUICK = {"RECOVERY_EVERY_MS": 20, "RETRY_BACKOFF_MS": 10}
 PARKED = {**QUICK, "KEEP_IN_MEMORY_MS": 0}
 
@@ -351,6 +441,10 @@ SCENARIOS: dict[str, Scenario] = {
     "workflow-tools": held(one("steps"), ordered=False),
     "event-late": held(late_events, limits=PARKED, drives_on=True),
     "event-early": held(early_events, drives_on=True),
+    "undo-failed": held(one("trip", False)),
+    "undo-cancelled": held(cancelled("trip", True), limits=PARKED, drives_on=True),
+    "undo-asked": held(cancelled("tour"), limits=PARKED, drives_on=True),
+    "undo-child": held(one("package"), limits=PARKED),
 }
 # Whose provider is called by nobody: the row is written here, or the answer comes from people.
 WITHOUT_CALLS = frozenset({

@@ -17,7 +17,8 @@ from holdfast.domain import ids
 from tests import databases
 
 _RUNS = (
-    "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id FROM runs"
+    "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id,"
+    " forked_run FROM runs"
 )
 _HEADS = "SELECT run_id, epoch, pos, seq, owner, lease_until FROM run_heads"
 _ENTRIES = (
@@ -25,9 +26,14 @@ _ENTRIES = (
     " coalesce(e.payload, b.data), e.error FROM entries e"
     " LEFT JOIN blobs b ON b.tenant_id = e.tenant_id AND b.hash = e.payload_blob ORDER BY e.run_id, e.pos"
 )
-_EFFECTS = "SELECT run_id, key, tool, effect_class, status, idempotency_key, rotation, attempt FROM effects"
+_EFFECTS = (
+    "SELECT run_id, key, tool, effect_class, status, idempotency_key, rotation, attempt, id, compensates FROM effects"
+)
 _APPROVALS = "SELECT run_id, key, type, status FROM approvals"
 _BOOKINGS = "SELECT label, what FROM crash_bookings"
+# Of forks and branches: what they read of others, from the root on.
+_LINEAGE = "SELECT run_id, source_id, pos, seq FROM run_lineage ORDER BY run_id, ord"
+_BRANCHES = "SELECT thread_id, last FROM thread_lineage ORDER BY thread_id, ord"
 _MESSAGES = "SELECT thread_id, position, run_id, pos, role, void FROM messages ORDER BY thread_id, position"
 _TERMINAL = {"run.succeeded", "run.failed", "run.cancelled"}
 
@@ -62,8 +68,10 @@ class Found:
     claimable: bool
     rank: int
     root: bytes
+    forked: bool
     head: tuple[int, int, int, Any, Any] = (0, 0, 0, None, None)
     entries: list[Step] = field(default_factory=list[Step])
+    kept: list[Step] = field(default_factory=list[Step])  # of other runs: this is a fork, and goes on from there
 
     @property
     def input(self) -> Any:
@@ -71,11 +79,28 @@ class Found:
 
     @property
     def alias(self) -> str:
+        if self.entries[0].type == "run.forked":
+            said = self.input
+            return f"{self.agent} at {said['at']} of {len(self.kept)}: {said['edits']} {said['effects']}"
         return f"{self.agent}({json.dumps(self.input)})"
+
+    @property
+    def base(self) -> tuple[int, int]:
+        """Where its own entries and steps begin to count."""
+        seqs = [e.seq for e in self.kept if e.seq is not None]
+        return (self.kept[-1].pos if self.kept else 0, seqs[-1] if seqs else 0)
+
+    def entry(self, pos: int) -> Step:
+        return self.entries[pos - 1 - self.base[0]]
 
     @property
     def steps(self) -> dict[str, Step]:
         return {e.key: e for e in self.entries if e.phase == "result" and e.key is not None}
+
+    @property
+    def known(self) -> dict[str, Step]:
+        """Its steps, and those that it has from others."""
+        return {e.key: e for e in self.kept if e.phase == "result" and e.key is not None} | self.steps
 
     def label_of(self, step: Step) -> str:
         """What the auditor was told when this step executed."""
@@ -95,6 +120,8 @@ class EffectRow:
     idempotency_key: str
     rotation: int
     attempt: int
+    id: bytes
+    compensates: bytes | None
 
     @property
     def label(self) -> str:
@@ -114,13 +141,19 @@ class Held:
 class State:
     runs: dict[str, Found]
     messages: dict[bytes, list[tuple[int, str, int, str, bool]]]
+    below: dict[bytes, int]
+
+    def named(self, run: Found) -> str:
+        """What the oracle calls it: what a fork calls is not what its parent called."""
+        root = self.runs[ids.text(ids.RUN, run.root)]
+        return f"{root.alias} > {run.alias}" if root is not run and root.forked else run.alias
 
     def of(self, agent: str) -> list[Found]:
         return sorted((r for r in self.runs.values() if r.agent == agent), key=lambda r: r.rank)
 
 
 def read(url: str) -> State:
-    return _state(*_rows(url, (_RUNS, _HEADS, _ENTRIES, _MESSAGES)))
+    return _state(*_rows(url, (_RUNS, _HEADS, _ENTRIES, _MESSAGES, _LINEAGE, _BRANCHES)))
 
 
 def read_holds(url: str) -> Held:
@@ -129,6 +162,11 @@ def read_holds(url: str) -> Held:
     known = [EffectRow(ids.text(ids.RUN, row[0]), *row[1:]) for row in effects]
     questions = [(ids.text(ids.RUN, row[0]), *row[1:]) for row in approvals]
     return Held({e.label: e for e in known}, questions, Counter(label for label, _ in bookings))
+
+
+def read_bookings(url: str) -> list[tuple[str, str]]:
+    """Which call booked what."""
+    return [(label, what) for label, what in _rows(url, (_BOOKINGS,))[0]]
 
 
 def _rows(url: str, queries: tuple[str, ...]) -> Any:
@@ -149,20 +187,25 @@ async def _postgres_rows(url: str, queries: tuple[str, ...]) -> Any:
         await connection.close()
 
 
-def _state(runs: Any, heads: Any, entries: Any, messages: Any) -> State:
+def _state(runs: Any, heads: Any, entries: Any, messages: Any, lineage: Any, branches: Any) -> State:
     found: dict[bytes, Found] = {}
-    for id, agent, status, thread, _, error, output_pos, ended_at, claimable_at, rank, root in runs:
+    for id, agent, status, thread, _, error, output_pos, ended_at, claimable_at, rank, root, forked in runs:
         ended, claimable = ended_at is not None, claimable_at is not None
         alias = ids.text(ids.RUN, id)
-        found[id] = Found(alias, agent, status, thread, _json(error), output_pos, ended, claimable, rank, root)
+        found[id] = Found(
+            alias, agent, status, thread, _json(error), output_pos, ended, claimable, rank, root, forked is not None
+        )
     for row in heads:
         found[row[0]].head = row[1:6]
     for row in entries:
         found[row[0]].entries.append(Step(*row[1:11], _json(row[11]), _json(row[12])))
+    for run_id, source, pos, _ in lineage:
+        fork = found[run_id]
+        fork.kept += [e for e in found[source].entries if fork.base[0] < e.pos <= pos]
     threads: dict[bytes, list[tuple[int, str, int, str, bool]]] = {}
     for thread, position, run, pos, role, void in messages:
         threads.setdefault(thread, []).append((position, ids.text(ids.RUN, run), pos, role, bool(void)))
-    return State({run.id: run for run in found.values()}, threads)
+    return State({run.id: run for run in found.values()}, threads, dict(branches))
 
 
 def _json(raw: bytes | None) -> Any:
@@ -176,9 +219,10 @@ def demand_sound(state: State) -> None:
     """Whatever happened, at any moment: dense numbers, nothing recorded twice, one line of epochs."""
     for run in state.runs.values():
         epoch, pos, seq, owner, lease_until = run.head
-        assert [e.pos for e in run.entries] == list(range(1, pos + 1)), f"{run.alias}: pos has holes"
+        first_pos, first_seq = (n + 1 for n in run.base)
+        assert [e.pos for e in run.entries] == list(range(first_pos, pos + 1)), f"{run.alias}: pos has holes"
         seqs = [e.seq for e in run.entries if e.seq is not None]
-        assert seqs == list(range(1, seq + 1)), f"{run.alias}: seq has holes: {seqs} of {seq}"
+        assert seqs == list(range(first_seq, seq + 1)), f"{run.alias}: seq has holes: {seqs} of {seq}"
         epochs = [e.epoch for e in run.entries]
         assert [*epochs, epoch] == sorted([*epochs, epoch]), f"{run.alias}: epochs {epochs}, {epoch}"
         twice = [k for k, n in Counter((e.key, e.phase, e.attempt) for e in run.entries if e.key).items() if n > 1]
@@ -191,7 +235,10 @@ def demand_sound(state: State) -> None:
         # A transaction is not committed in line with the other calls of its turn: it may come first for a while.
         places = [m[0] for m in found]
         assert len({*places}) == len(places), f"{thread.hex()} has two messages in one place: {found}"
-        assert thread in under_way or places == [*range(1, len(places) + 1)], f"{thread.hex()} has holes: {found}"
+        first = state.below.get(thread, 0) + 1
+        assert thread in under_way or places == [*range(first, len(places) + first)], (
+            f"{thread.hex()} has holes: {found}"
+        )
         for _, run_id, pos, _, _ in found:
             assert pos <= state.runs[run_id].head[1], "a message without its entry"
 
@@ -227,13 +274,15 @@ def demand_durable(at_crash: State, then: Counter[str]) -> None:
             assert key in opened, f"{label} ran before its opening was durable"
             model, _, place = key.rpartition("/")
             if place.isdigit():
-                assert model in run.steps, f"{label} ran before {model} was durable"
+                assert model in run.known, f"{label} ran before {model} was durable"
 
 
 def _changes(run: Found, key: str) -> bool:
     """Whether the tool at this key changes something: told by its opening, or by the name that the model called."""
     model, _, place = key.rpartition("/")
-    asked = run.steps.get(model)
+    asked = run.known.get(model)
+    if model == "undo":
+        return True
     if place.isdigit() and asked is not None:
         calls = [p for p in asked.payload["data"]["parts"] if p["part_kind"] == "tool-call"]
         return calls[int(place)]["tool_name"].startswith("change")
@@ -251,6 +300,7 @@ def _works(step: Step) -> bool:
 
 _RUN_ID = re.compile(r"run_[0-9a-v]{26}")
 _VARIES = {"timestamp", "usage", "at", "by", "id", "due_at", "run_id", "approval_id", "event_id"}
+_UNDO = re.compile(r"^undo/eff_[0-9a-v]{26}")
 # Questions that only a crash raises: what became of an effect, and leave for doing again what was not done.
 _AFTER_A_CRASH = re.compile(r"/(effect#\d+|leave#([2-9]|\d\d+))$")
 
@@ -272,19 +322,28 @@ def outcome(state: State, *, ordered: bool) -> dict[str, Any]:
     for run in state.runs.values():
         last = run.entries[-1]
         messages = [
-            (role, _plain(run.entries[pos - 1].payload), void)
+            (role, _plain(run.entry(pos).payload), void)
             for _, owner, pos, role, void in state.messages.get(run.thread, [])
             if owner == run.id
         ]
-        assert run.alias not in found, f"two runs are {run.alias}"
-        found[run.alias] = {
+        name = state.named(run)
+        assert name not in found, f"two runs are {name}"
+        found[name] = {
             "status": run.status,
             "end": _plain(last.payload),
-            "steps": {key: _told(step) for key, step in run.steps.items() if not _AFTER_A_CRASH.search(key)},
+            "steps": {
+                _numbered(run, key): _told(step) for key, step in run.steps.items() if not _AFTER_A_CRASH.search(key)
+            },
             "events": [_plain(e.payload) for e in run.entries if e.type == "custom"],
             "messages": messages if ordered else sorted(messages, key=repr),
         }
     return found
+
+
+def _numbered(run: Found, key: str) -> str:
+    """The key of an undoing names the effect by its id; here by its place among what the run undid."""
+    undone = [other for other in run.steps if _UNDO.fullmatch(other)]
+    return f"undo/{undone.index(key)}" if key in undone else key
 
 
 def _told(step: Step) -> Any:

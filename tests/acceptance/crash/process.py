@@ -22,23 +22,25 @@ from holdfast.bus.base import Hub
 from holdfast.domain import ids, limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.approvals import Approval, ApprovalStatus
-from holdfast.domain.encoding import digest
+from holdfast.domain.encoding import decode, digest
 from holdfast.domain.errors import Conflict
 from holdfast.domain.ids import RunId
 from holdfast.domain.runs import OnBusy, RunStatus
-from holdfast.service import approvals, awaited, runs
+from holdfast.service import approvals, awaited, forks, runs
 from holdfast.service.approvals import Resolution
+from holdfast.service.forks import ForkRun
 from holdfast.service.idempotency import Key
 from holdfast.store import schema
 from holdfast.store.approvals import ApprovalFilter
 from holdfast.store.base import CommitPoint
 from holdfast.testing.crash import CrashPoint
-from tests.acceptance.crash import holds, scenarios
+from tests.acceptance.crash import forking, holds, scenarios
 from tests.acceptance.crash.provider import Provider
 from tests.acceptance.crash.scenarios import Client, Drive, Scenario, auditor, signals
+from tests.acceptance.crash.untouched import Untouched
 
-AGENTS = [*scenarios.AGENTS, *holds.AGENTS]
-SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **holds.SCENARIOS, **holds.DOUBTED}
+AGENTS = [*scenarios.AGENTS, *holds.AGENTS, *forking.AGENTS]
+SCENARIOS: dict[str, Scenario] = {**scenarios.SCENARIOS, **holds.SCENARIOS, **holds.DOUBTED, **forking.SCENARIOS}
 
 ENDS_WITHIN_S = 20
 Answer = Callable[[Approval], Awaitable["Resolution | None"]]
@@ -66,8 +68,11 @@ class Job:
 class Http(Client):
     """A client whose answers are noted in a file: what is in there was promised."""
 
-    def __init__(self, hf: Holdfast, directory: Path, *, waits: bool) -> None:
+    def __init__(self, hf: Holdfast, directory: Path, faults: CrashPoint, *, waits: bool) -> None:
         self._house = hf.house
+        self._faults = faults
+        self.untouched = Untouched(hf.house.database, directory)
+        self.writes_before_forks: int | None = None
         self._acks = directory / "acks"
         self._runs: dict[str, RunId] = {}
         self._waits = waits
@@ -113,6 +118,37 @@ class Http(Client):
                 if view.run.status is RunStatus.WAITING:
                     return
                 await asyncio.sleep(0.005)
+
+    async def asks(self, run: str) -> None:
+        """Until the run asks somebody, in whatever process, or is over that: it was cancelled."""
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while True:
+                view = await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[run])
+                waits = decode(view.run.waiting_on) or []
+                if view.run.cancel_requested_at is not None or any(wait["type"] == "ask" for wait in waits):
+                    return
+                assert not view.run.status.ended, "it ended before it was cancelled"
+                await asyncio.sleep(0.005)
+
+    async def ends(self, run: str) -> None:
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while not (await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[run])).run.status.ended:
+                await asyncio.sleep(0.005)
+
+    async def reaches(self, run: str, seq: int) -> None:
+        """Until so many steps are recorded."""
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while (await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[run])).seq < seq:
+                await asyncio.sleep(0.005)
+
+    async def fork(self, name: str, of: str, at: int, **how: Any) -> None:
+        if self.writes_before_forks is None:
+            self.writes_before_forks = self._faults.writes
+        await self.untouched.note(self._runs[of])
+        ask = ForkRun(run_id=self._runs[of], at=at, **how)
+        started = await forks.fork(self._house, LOCAL_PRINCIPAL, ask, self._key(name))
+        self._runs[name] = started.view.run.id
+        self._ack(name, started.view.run.id)
 
     async def send(self, event: str, key: str, id: str, data: Any) -> None:
         new = awaited.NewEvent(name=event, key=key, data=data, external_id=id)
@@ -175,7 +211,7 @@ async def perform(job: Job) -> dict[str, Any]:
         house.hub = Hub(None)  # one process: the poll of the file would only add writes to count
     faults.arm()
     async with hf.running():
-        client = Http(hf, directory, waits=job.mode != "recover")
+        client = Http(hf, directory, faults, waits=job.mode != "recover")
         nudges = asyncio.create_task(nudging(hf, job.lease_ms)) if house.database.dialect == "postgresql" else None
         scenario = SCENARIOS[job.scenario]
         answers = None if scenario.answer is None else asyncio.create_task(answering(hf, scenario.answer))
@@ -187,11 +223,12 @@ async def perform(job: Job) -> dict[str, Any]:
         await all_ended(hf)
         writes = faults.writes
         faults.disarm()
+        forked = await client.untouched.demand()
         for task in (nudges, answers):
             if task is not None:
                 assert not task.done(), task
                 task.cancel()
-    return {"writes": writes}
+    return {"writes": writes, "writes_before_forks": client.writes_before_forks, "forked": forked}
 
 
 async def serve(job: Job) -> dict[str, Any]:

@@ -27,11 +27,12 @@ from tests.acceptance.crash.test_matrix import FULL, POINTS, crashed, progress, 
 
 # How many points of a scenario the sample takes, at either side of the commit.
 SAMPLED = {"sqlite": 2, "postgresql": 1}
-TWICE = ("mixed-turn", "approval-unsafe", "reconcilable")
+TWICE = ("mixed-turn", "approval-unsafe", "reconcilable", "undo-failed", "undo-asked")
 DIALECTS = ("sqlite", "postgresql")
 ORACLES: dict[tuple[str, str], Oracle] = {}
 ACTING = [name for name in holds.SCENARIOS if name not in holds.WITHOUT_CALLS]
-CLOSED = {"committed", "failed", "abandoned"}
+DONE = {"committed", "compensated"}
+CLOSED = {*DONE, "failed", "abandoned"}
 
 
 @dataclass
@@ -102,7 +103,7 @@ def demand_once(bench: Bench, job: Job, state: matrix.State) -> None:
     held = matrix.read_holds(job.url)
     acted = Counter(deed.label for deed in bench.deeds(job) if deed.acted) + held.bookings
     assert all(n == 1 for n in acted.values()), f"done more than once: {acted}"
-    committed = {effect.label for effect in held.effects.values() if effect.status == "committed"}
+    committed = {effect.label for effect in held.effects.values() if effect.status in DONE}
     assert committed == acted.keys(), f"the ledger: {committed}, the world: {acted.keys()}"
     assert {e.status for e in held.effects.values()} <= CLOSED, held.effects
     assert all(status != "pending" for *_, status in held.questions), held.questions
@@ -110,13 +111,31 @@ def demand_once(bench: Bench, job: Job, state: matrix.State) -> None:
         for step in run.steps.values():
             effect = held.effects.get(f"{run.id}:{step.key}")
             if effect is not None:
-                assert (effect.status == "committed") == (step.status == "succeeded"), f"{effect}: {step}"
+                assert (effect.status in DONE) == (step.status == "succeeded"), f"{effect}: {step}"
+
+
+def demand_undone(bench: Bench, job: Job) -> None:
+    """At the end: what the ledger calls compensated was undone by one effect of its own, after all that was done, and
+    the last first."""
+    held = matrix.read_holds(job.url)
+    labels = {effect.id: effect.label for effect in held.effects.values()}
+    undoings = [effect for effect in held.effects.values() if effect.compensates is not None]
+    undone = {effect.label: labels[effect.compensates] for effect in undoings if effect.compensates is not None}
+    compensated = [effect.label for effect in held.effects.values() if effect.status == "compensated"]
+    assert sorted(undone.values()) == sorted(compensated), f"{undone} undo {compensated}"
+    assert all(effect.status == "committed" for effect in undoings), undoings
+    acted = [deed.label for deed in bench.deeds(job) if deed.acted]
+    done = [label for label in acted if label in compensated]
+    taken_back = [undone[label] for label in acted if label in undone]
+    assert taken_back == done[::-1], f"done: {done}, undone: {taken_back}"
+    assert not undone or acted[-len(taken_back) :] == [label for label in acted if label in undone]
 
 
 def demand_all(bench: Bench, job: Job, before: matrix.State | None, then: Counter[str]) -> matrix.State:
     state = matrix.read(job.url)
     test_matrix.demand_everything(state, before, job, then)
     demand_once(bench, job, state)
+    demand_undone(bench, job)
     return state
 
 

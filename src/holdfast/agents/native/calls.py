@@ -17,14 +17,14 @@ from pydantic_ai.messages import ToolCallPart, is_multi_modal_content
 from pydantic_core import to_json
 
 from holdfast.agents import base
-from holdfast.agents.effects import Held, Notes, ToolRequest
+from holdfast.agents.effects import Contract, Held, Notes, ToolRequest
 from holdfast.agents.native import messages as stored
 from holdfast.agents.native.middleware import Middleware, ToolCall, overridden
 from holdfast.agents.native.prompt import Said
 from holdfast.agents.native.turn import Turn
-from holdfast.agents.tools import InvalidArguments, ModelRetry, Tool, ToolReturn
+from holdfast.agents.tools import InvalidArguments, ModelRetry, Tool, ToolReturn, json_object
 from holdfast.domain import limits
-from holdfast.domain.effects import NotDone
+from holdfast.domain.effects import EffectClass, NotDone
 from holdfast.domain.encoding import encode
 from holdfast.domain.errors import (
     CallRefused,
@@ -37,6 +37,7 @@ from holdfast.domain.errors import (
     UnscopedConcurrency,
 )
 from holdfast.domain.journal import StepKind
+from holdfast.domain.policies import Deny
 from holdfast.domain.threads import Role
 
 # What counts against the retry budget of a tool: the model got it wrong and should try again.
@@ -120,6 +121,8 @@ async def _together(turn: Turn, group: Sequence[Call], wanted: Mapping[str, Tool
 
 async def _make_one(turn: Turn, call: Call, wanted: ToolRequest | Told) -> base.Recorded:
     if isinstance(wanted, Told):
+        if turn.run.begun(call.key):
+            return await turn.run.act(_of_no_tool(turn, call, wanted))
         return await tell(turn, call, wanted)
     tool = turn.plan.tools[call.tool]
     if tool.spec.agent is not None:
@@ -159,6 +162,35 @@ def _request(turn: Turn, call: Call, tool: Tool[..., Any], arguments: dict[str, 
         key=call.key,
         group=call.key.rpartition("/")[0],
         message=Role.TOOL,
+    )
+
+
+def _of_no_tool(turn: Turn, call: Call, told: Told) -> ToolRequest:
+    """A call that began before its tool was taken away, or took other arguments: nobody here can say what became of it,
+    so a person is asked, and it is never made again."""
+
+    async def nobody(attempt: Held, arguments: dict[str, Any]) -> Any:
+        raise told
+
+    return ToolRequest(
+        tool=call.tool,
+        name=call.tool,
+        agent=turn.acting.id,
+        contract=Contract(effect=EffectClass.UNSAFE),
+        version="",
+        timeout_ms=limits.TOOL_TIMEOUT_MS,
+        schema={"type": "object"},
+        asked=call.part.args,
+        arguments={},
+        validate=json_object,
+        invoke=nobody,
+        succeeded=partial(succeeded, call),
+        failed=partial(_failed, call),
+        rules=(Deny(reason=told.message),),
+        key=call.key,
+        group=call.key.rpartition("/")[0],
+        message=Role.TOOL,
+        validated=False,
     )
 
 

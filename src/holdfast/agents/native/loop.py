@@ -9,12 +9,13 @@ steps recorded. Every round makes at least one model step, and those are limited
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model
 from pydantic_core import from_json, to_json
 
 from holdfast.agents import base
@@ -30,6 +31,7 @@ from holdfast.agents.tools import ModelRetry
 from holdfast.domain import limits
 from holdfast.domain.errors import OutputInvalid
 from holdfast.domain.journal import StepKind
+from holdfast.domain.messages import transfer_said
 from holdfast.domain.threads import Role
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ async def respond(turn: Turn, answer: Answer) -> base.Output | None:
 
 async def ask(turn: Turn) -> Answer:
     """One model step."""
-    sent, asked = turn.prompt.ready(), turn.asked
+    sent = turn.prompt.ready()
+    asked, model = turn.ask_with(f"model#{turn.model_calls + 1}")
     before = overridden(turn.spec.middleware, "before_model")
     if before:
         sent, asked = await _changed(turn, before, sent, asked)
@@ -88,8 +91,9 @@ async def ask(turn: Turn) -> Answer:
         streams=streams,
         message=Role.ASSISTANT,
         retry=turn.spec.retry,
+        asked=partial(model_step.asking, turn.prompt, asked, sent),
     )
-    recorded = await turn.run.perform(action, partial(_asked, turn, sent, asked, streams))
+    recorded = await turn.run.perform(action, partial(_asked, turn, model, sent, asked, streams))
     turn.model_calls += 1
     model_step.demand(recorded)
     response = model_step.response_of(recorded)
@@ -99,13 +103,13 @@ async def ask(turn: Turn) -> Answer:
 
 
 async def _asked(
-    turn: Turn, sent: list[ModelMessage], asked: Asked, streams: bool, attempt: base.Attempt
+    turn: Turn, model: Callable[[], Model], sent: list[ModelMessage], asked: Asked, streams: bool, attempt: base.Attempt
 ) -> base.Outcome:
     """The body of a model step."""
     if __debug__ and prompt.verify_prompts:
         turn.prompt.check(sent)
     response = await model_step.request(
-        attempt, turn.acting.resolved_model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
+        attempt, model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
     )
     after = overridden(turn.spec.middleware, "after_model")
     if after:
@@ -269,7 +273,7 @@ async def hand_over(turn: Turn, transfers: Sequence[Call]) -> None:
 
 async def _transfer(turn: Turn, call: Call, target: Agent) -> base.Recorded:
     async def body(attempt: base.Attempt) -> base.Outcome:
-        return calls.succeeded(call, f"Transferred to {target.id}.")
+        return calls.succeeded(call, transfer_said(target.id))
 
     action = base.Action(
         kind=StepKind.HANDOFF, name=call.tool, key=call.key, arguments=call.part.args, message=Role.TOOL

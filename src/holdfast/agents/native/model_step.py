@@ -32,6 +32,7 @@ from holdfast.agents.native.plan import Asked
 from holdfast.agents.native.prompt import Prompt, record
 from holdfast.domain import limits
 from holdfast.domain.errors import ModelFault, StepFailed
+from holdfast.domain.journal import NewBlob
 
 
 def is_transient(exc: Exception) -> bool:
@@ -116,7 +117,7 @@ def outcome(
     response: ModelResponse, prompt: Prompt, asked: Asked, sent: Sequence[ModelMessage] | None = None
 ) -> base.Outcome:
     """What to record of an answer: itself, what it used, and what was asked."""
-    segments, blobs = prompt.segments(sent)
+    recorded, blobs = asking(prompt, asked, sent)
     price = models.price(response)
     payload, as_it_is = stored.pack(response)
     return base.Outcome(
@@ -124,9 +125,17 @@ def outcome(
         value=response if as_it_is else None,
         usage=models.usage_of(response, price),
         price_version=price.price_version,
-        prompt=record(segments, asked.blob.hash),
-        blobs=(asked.blob, *blobs) if blobs else (asked.blob,),
+        prompt=recorded,
+        blobs=blobs,
     )
+
+
+def asking(
+    prompt: Prompt, asked: Asked, sent: Sequence[ModelMessage] | None = None
+) -> tuple[bytes, tuple[NewBlob, ...]]:
+    """The record of what a model is asked, and the blobs that it names."""
+    segments, blobs = prompt.segments(sent)
+    return record(segments, asked.blob.hash), (asked.blob, *blobs) if blobs else (asked.blob,)
 
 
 def demand(recorded: base.Recorded) -> None:

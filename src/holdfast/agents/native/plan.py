@@ -22,6 +22,7 @@ from holdfast.agents.native.output import OutputSpec
 from holdfast.agents.native.spec import AgentSpec
 from holdfast.agents.tools import Tool
 from holdfast.domain.errors import DefinitionError
+from holdfast.domain.forks import Overrides
 from holdfast.domain.journal import NewBlob
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class Plan:
         blob = parameters_blob(instructions, used, self.facts)
         params = replace(self.params, instruction_parts=instruction_parts(instructions))
         return Asked(instructions, params, cast("ModelSettings | None", used or None), blob)
+
+
+def overridden(plan: Plan, overrides: Overrides, instructions: str | None) -> Asked:
+    """What to ask with when other instructions, or another model, stand in for the agent's; `instructions` are those
+    it has."""
+    facts = plan.facts if overrides.model is None else _facts(overrides.model, plan.params)
+    return replace(plan, facts=facts).asked(overrides.instructions or instructions)
 
 
 def plan_of(acting: AgentSpec, output: OutputSpec) -> Plan:

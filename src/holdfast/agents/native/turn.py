@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_core import to_json
 
 from holdfast.agents import base, models
@@ -24,6 +24,7 @@ from holdfast.agents.native.plan import (
     Plan,
     instruction_parts,
     joined,
+    overridden,
     parameters_blob,
 )
 from holdfast.agents.native.prompt import Prompt, Said
@@ -55,6 +56,10 @@ class Turn:
     tool_failures: dict[str, int] = field(default_factory=dict[str, int])
     requests: dict[str, ToolRequest | Told] = field(default_factory=dict[str, "ToolRequest | Told"])
     handoffs: int = 0
+    # Of a fork: whose instructions or model are others, which model, and with what it is asked.
+    changed_agent: str | None = None
+    changed_model: Model | None = None
+    changed: Asked | None = None
 
     @property
     def spec(self) -> AgentSpec:
@@ -64,6 +69,24 @@ class Turn:
     def info(self) -> TurnInfo:
         """What middleware sees."""
         return info_of(self.run, self.spec, self.model_calls)
+
+    def ask_with(self, key: str) -> tuple[Asked, Callable[[], Model]]:
+        """What the model step `key` asks with, and whom: in a fork it may be otherwise from its own first step on, as
+        long as the same agent acts. A recorded step needs no model, and finds none where there is no key for it."""
+        overrides = self.run.overrides(key)
+        if overrides is not None and self.changed_agent is None:
+            self.changed_agent = self.acting.id
+            self.changed = overridden(self.plan, overrides, self.asked.instructions)
+        if overrides is None or self.changed is None or self.changed_agent != self.acting.id:
+            return self.asked, self.acting.resolved_model
+        if overrides.model is None:
+            return self.changed, self.acting.resolved_model
+        return self.changed, partial(self._other_model, overrides.model)
+
+    def _other_model(self, name: str) -> Model:
+        if self.changed_model is None:
+            self.changed_model = models.resolve(name)
+        return self.changed_model
 
     async def hand_over(self, agent: Agent) -> None:
         """From here on `agent` acts: its instructions, tools, settings and model. The output contract stays."""
@@ -177,7 +200,8 @@ async def _aside(
         )
         return model_step.outcome(answer, made, asked, sent)
 
-    action = base.Action(kind=StepKind.MODEL, name=name, write_behind=True, retry=spec.retry)
+    asking = partial(model_step.asking, made, asked)
+    action = base.Action(kind=StepKind.MODEL, name=name, write_behind=True, retry=spec.retry, asked=asking)
     recorded = await run.perform(action, body)
     model_step.demand(recorded)
     return model_step.response_of(recorded).text or ""

@@ -47,6 +47,22 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index('ix_run_lineage_source', 'run_lineage', ['tenant_id', 'source_id'], unique=False)
+    op.create_table('replays',
+    sa.Column('tenant_id', sa.LargeBinary(), nullable=False),
+    sa.Column('id', sa.LargeBinary(), nullable=False),
+    sa.Column('run_id', sa.LargeBinary(), nullable=False),
+    sa.Column('requested_by', sa.LargeBinary(), nullable=False),
+    sa.Column('isolation', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('recorded_version', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('current_version', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('result', sa.LargeBinary(), nullable=True),
+    sa.Column('error', sa.LargeBinary(), nullable=True),
+    sa.Column('created_at', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('ended_at', sa.BigInteger(), autoincrement=False, nullable=True),
+    sa.PrimaryKeyConstraint('tenant_id', 'id', name=op.f('pk_replays'))
+    )
+    op.create_index('ix_replays_run', 'replays', ['tenant_id', 'run_id'], unique=False)
+    op.create_index('ix_replays_created_at', 'replays', ['created_at'], unique=False)
     op.add_column('threads', sa.Column('branch_thread', sa.LargeBinary(), nullable=True))
     op.add_column('threads', sa.Column('branch_run', sa.LargeBinary(), nullable=True))
     op.add_column('threads', sa.Column('branch_at', sa.BigInteger(), nullable=True))
@@ -63,3 +79,5 @@ def upgrade() -> None:
     op.add_column('runs', sa.Column('archived', sa.SmallInteger(), nullable=True))
     op.create_index('ix_runs_forked', 'runs', ['tenant_id', 'forked_run', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
     op.create_index('ix_runs_thread_state', 'runs', ['tenant_id', 'thread_id', 'rank'], unique=False, sqlite_where=sa.text("has_state IS NOT NULL"), postgresql_where=sa.text("has_state IS NOT NULL"))
+    op.create_index('ix_entries_state', 'entries', ['tenant_id', 'run_id', 'pos'], unique=False, sqlite_where=sa.text("kind = 'state'"), postgresql_where=sa.text("kind = 'state'"))
+    op.create_index('ix_entries_retried', 'entries', ['tenant_id', 'run_id'], unique=False, sqlite_where=sa.text("type = 'run.retried'"), postgresql_where=sa.text("type = 'run.retried'"))

@@ -1,0 +1,107 @@
+"""What a replay found: the current code does what was recorded, or where it begins to do something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from holdfast.domain.differences import Difference
+from holdfast.domain.ids import PrincipalId, ReplayId, RunId, TenantId
+
+
+class Verdict(StrEnum):
+    IDENTICAL = "identical"
+    DIVERGED = "diverged"
+
+
+class Reason(StrEnum):
+    """How a replay diverged.
+
+    `step_changed`: another step stands in the journal at this place, or one with other arguments. `prompt_changed`: the
+    model would be asked something else. `step_added`: the code asks for a step that was not recorded. `step_missing`:
+    a recorded step was never asked for. `outcome_changed`: every step was the same, but not how the run ends.
+    `isolated`: code outside steps reached for the network, a process or what lives in `ctx.deps`. `stalled`: the code
+    waits for something that never comes. `limit`: it asks for more steps than a replay has.
+    """
+
+    STEP_CHANGED = "step_changed"
+    PROMPT_CHANGED = "prompt_changed"
+    STEP_ADDED = "step_added"
+    STEP_MISSING = "step_missing"
+    OUTCOME_CHANGED = "outcome_changed"
+    ISOLATED = "isolated"
+    STALLED = "stalled"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """The result of one replay. `steps`: how many recorded steps were asked for and matched. `at`: the `seq` of the
+    step where the code diverged, None if it did at the end. `recorded` and `requested` are JSON objects to be read."""
+
+    verdict: Verdict
+    steps: int
+    at: int | None = None
+    reason: Reason | None = None
+    message: str = ""
+    recorded: dict[str, Any] | None = None
+    requested: dict[str, Any] | None = None
+    difference: Difference | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"verdict": self.verdict.value, "steps": self.steps}
+        if self.verdict is Verdict.IDENTICAL:
+            return found
+        difference = self.difference
+        return {
+            **found,
+            "at": self.at,
+            "reason": None if self.reason is None else self.reason.value,
+            "message": self.message,
+            "recorded": self.recorded,
+            "requested": self.requested,
+            "difference": None
+            if difference is None
+            else {"path": difference.path, "recorded": difference.recorded, "requested": difference.requested},
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Replay:
+        difference = found.get("difference")
+        reason = found.get("reason")
+        return cls(
+            verdict=Verdict(found["verdict"]),
+            steps=found["steps"],
+            at=found.get("at"),
+            reason=None if reason is None else Reason(reason),
+            message=found.get("message", ""),
+            recorded=found.get("recorded"),
+            requested=found.get("requested"),
+            difference=None if difference is None else Difference(**difference),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A result, and the version of the agent whose code was run."""
+
+    result: Replay
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReplay:
+    """A replay that somebody asked for. `result` is JSON, None while it is under way; `error`: why there is none."""
+
+    tenant_id: TenantId
+    id: ReplayId
+    run_id: RunId
+    requested_by: PrincipalId
+    isolation: str
+    recorded_version: str
+    current_version: str
+    result: bytes | None
+    error: bytes | None
+    created_at: int
+    ended_at: int | None

@@ -1,0 +1,230 @@
+"""`holdfast replay` and `holdfast runs`: what the commands do, and the reports that others read.
+
+The runs come out of the database, or out of files; the code runs in one process that has no way out, one run after
+another. A process that had to be killed, or that ended by itself, is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast.domain import ids, portable
+from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain.determinism import SYSTEM
+from holdfast.domain.errors import HoldfastError, Invalid
+from holdfast.domain.ids import RunId
+from holdfast.domain.recorded import RecordedRun
+from holdfast.domain.replays import Replayed, Verdict
+from holdfast.runtime.replayers import Child
+from holdfast.service import importing, recordings, runs
+from holdfast.service.house import House
+from holdfast.service.importing import Imported
+from holdfast.settings import Settings
+from holdfast.store.runs import RunFilter
+
+PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run, and what came of its replay: a result, or why there is none."""
+
+    run_id: str
+    agent: str
+    recorded_version: str
+    replayed: Replayed | None
+    failed: str | None
+    took_ms: int
+
+    @property
+    def verdict(self) -> str:
+        return "failed" if self.replayed is None else self.replayed.result.verdict.value
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"run_id": self.run_id, "agent": self.agent, "verdict": self.verdict}
+        current = None if self.replayed is None else self.replayed.version
+        found["version"] = {"recorded": self.recorded_version, "current": current}
+        if self.replayed is None:
+            return {**found, "error": self.failed}
+        return {**found, **self.replayed.result.to_json()}
+
+    def told(self) -> list[str]:
+        """The same in lines for people."""
+        head = f"{self.run_id} ({self.agent}): "
+        if self.replayed is None:
+            return [f"{head}could not be replayed. {self.failed}"]
+        result = self.replayed.result
+        if result.verdict is Verdict.IDENTICAL:
+            return [f"{head}identical, {result.steps} steps"]
+        where = "at its end" if result.at is None else f"at step {result.at}"
+        lines = [f"{head}diverged {where}. {result.message}"]
+        if result.difference is not None:
+            path = result.difference.path or "it"
+            lines.append(f"    {path} was recorded as  {_short(result.difference.recorded)}")
+            lines.append(f"    {' ' * len(path)} and would now be {_short(result.difference.requested)}")
+        return lines
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+# -- runs to replay ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[House]:
+    """The database of these settings, for verbs that need nothing else."""
+    from holdfast.app import database_of
+    from holdfast.bus.base import Hub
+    from holdfast.store import migrate, principals
+
+    database = database_of(settings)
+    await migrate.demand_current(settings.database)
+    await database.open()
+    try:
+        await database.write(None, principals.seed)
+        yield House(database=database, hub=Hub(None), agents={})
+    finally:
+        await database.close()
+
+
+async def chosen(house: House, given: Sequence[str], agent: str | None, last: int) -> list[RunId]:
+    """The runs that are named, or the last ones of an agent, newest first."""
+    if agent is None:
+        return [RunId(ids.parse(ids.RUN, one)) for one in given]
+    found: list[RunId] = []
+    before: bytes | None = None
+    while len(found) < last:
+        limit = min(PAGE, last - len(found))
+        wanted = RunFilter(agent=agent, include_children=True, before=before, limit=limit)
+        page = await runs.page(house, LOCAL_PRINCIPAL, wanted)
+        found += [view.run.id for view in page]
+        if len(page) < limit:
+            break
+        before = found[-1]
+    return found
+
+
+async def of_database(house: House, chosen: Sequence[RunId]) -> AsyncIterator[RecordedRun]:
+    for run_id in chosen:
+        yield await recordings.read(house, LOCAL_PRINCIPAL, run_id)
+
+
+def of_file(path: Path) -> list[RecordedRun]:
+    """The runs of a file; `Invalid` names it, the line, and what is wrong there."""
+    try:
+        with path.open("rb") as file:
+            return list(portable.read(file))
+    except OSError as exc:
+        raise Invalid(f"{path} cannot be read: {exc.strerror}.") from None
+    except portable.Damaged as exc:
+        raise Invalid(f"{path}, {exc.message[0].lower()}{exc.message[1:]}", code=exc.code) from None
+
+
+async def listed(found: Sequence[RecordedRun]) -> AsyncIterator[RecordedRun]:
+    for recorded in found:
+        yield recorded
+
+
+# -- replaying --------------------------------------------------------------------------------------------------------
+
+
+async def replayed(target: str, sources: AsyncIterator[RecordedRun], tell: Callable[[Case], None]) -> list[Case]:
+    """Replay each run in a process of its own kind. Raises `HoldfastError` if the target cannot be loaded there."""
+    cases: list[Case] = []
+    child = await Child.begin(target, os.getcwd())
+    try:
+        async for recorded in sources:
+            if not child.alive:
+                child = await Child.begin(target, os.getcwd())
+            case = await _one(child, recorded)
+            cases.append(case)
+            tell(case)
+    finally:
+        await child.end()
+    return cases
+
+
+async def _one(child: Child, recorded: RecordedRun) -> Case:
+    began = SYSTEM.monotonic_ms()
+    found: Replayed | None = None
+    failed: str | None = None
+    try:
+        found = await child.replay(recorded)
+    except HoldfastError as exc:
+        failed = exc.message
+    took = round(SYSTEM.monotonic_ms() - began)
+    return Case(recorded.of.run_id, recorded.agent, recorded.version, found, failed, took)
+
+
+def counts(cases: Sequence[Case]) -> dict[str, int]:
+    return {verdict: sum(case.verdict == verdict for case in cases) for verdict in ("identical", "diverged", "failed")}
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------
+
+
+def as_json(cases: Sequence[Case]) -> str:
+    return (
+        json.dumps({**counts(cases), "runs": [case.to_json() for case in cases]}, ensure_ascii=False, indent=2) + "\n"
+    )
+
+
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_junit(cases: Sequence[Case]) -> str:
+    """JUnit's XML, as CI systems read it: a case a run, a failure for one that diverged, an error for one that could
+    not be replayed."""
+    count = counts(cases)
+    suite = ET.Element(
+        "testsuite",
+        name="holdfast replay",
+        tests=str(len(cases)),
+        failures=str(count["diverged"]),
+        errors=str(count["failed"]),
+        time=f"{sum(case.took_ms for case in cases) / 1000:.3f}",
+    )
+    for case in cases:
+        one = ET.SubElement(
+            suite, "testcase", classname=_xml(case.agent), name=case.run_id, time=f"{case.took_ms / 1000:.3f}"
+        )
+        if case.verdict != Verdict.IDENTICAL:
+            found = ET.SubElement(one, "error" if case.replayed is None else "failure", message=_xml(case.told()[0]))
+            found.text = _xml(json.dumps(case.to_json(), ensure_ascii=False, indent=2))
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML cannot hold."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+async def exported(house: House, given: Sequence[str], redact: portable.Redact | None) -> list[bytes]:
+    """The lines of these runs, one after another."""
+    lines: list[bytes] = []
+    for run_id in await chosen(house, given, None, 0):
+        recorded = await recordings.read(house, LOCAL_PRINCIPAL, run_id)
+        lines.extend(portable.written(recorded, redact))
+    return lines
+
+
+async def brought_in(house: House, paths: Sequence[Path]) -> list[Imported]:
+    """The runs of all these files, or none of them."""
+    found = [recorded for path in paths for recorded in of_file(path)]
+    return (await importing.insert(house, LOCAL_PRINCIPAL, found))[0]

@@ -1,0 +1,73 @@
+"""Replays that were asked for through the API, and what they found. Kept for `REPLAY_KEEP_MS`."""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from holdfast.domain import limits
+from holdfast.domain.ids import ReplayId, TenantId
+from holdfast.domain.replays import StoredReplay
+from holdfast.store import schema
+from holdfast.store.base import Tx
+
+_p = schema.replays.c
+_INSERT = insert(schema.replays).values({c.name: bindparam(c.name) for c in _p})
+_THIS = (_p.tenant_id == bindparam("b_tenant_id"), _p.id == bindparam("b_id"))
+_GET = select(
+    _p.tenant_id, _p.id, _p.run_id, _p.requested_by, _p.isolation, _p.recorded_version, _p.current_version, _p.result,
+    _p.error, _p.created_at, _p.ended_at,
+).where(*_THIS)  # fmt: skip
+_END = (
+    update(schema.replays)
+    .where(*_THIS, _p.ended_at.is_(None))
+    .values(
+        current_version=bindparam("b_version"),
+        result=bindparam("b_result"),
+        error=bindparam("b_error"),
+        ended_at=bindparam("b_now"),
+    )
+)
+_OLD = delete(schema.replays).where(_p.created_at < bindparam("b_before"))
+
+
+async def add(tx: Tx, replay: StoredReplay) -> None:
+    """Keep a replay that begins, and forget those that are old. Index ix_replays_created_at."""
+    await tx.execute(_OLD, {"b_before": tx.now_ms - limits.REPLAY_KEEP_MS})
+    await tx.execute(
+        _INSERT,
+        {
+            "tenant_id": replay.tenant_id,
+            "id": replay.id,
+            "run_id": replay.run_id,
+            "requested_by": replay.requested_by,
+            "isolation": replay.isolation,
+            "recorded_version": replay.recorded_version,
+            "current_version": replay.current_version,
+            "result": replay.result,
+            "error": replay.error,
+            "created_at": replay.created_at,
+            "ended_at": replay.ended_at,
+        },
+    )
+
+
+async def get(tx: Tx, tenant_id: TenantId, replay_id: ReplayId) -> StoredReplay | None:
+    row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": replay_id})
+    return None if row is None else StoredReplay(*row)
+
+
+async def end(
+    tx: Tx, tenant_id: TenantId, replay_id: ReplayId, version: str, result: bytes | None, error: bytes | None
+) -> None:
+    """Note what a replay came to: a result, or why there is none."""
+    await tx.execute(
+        _END,
+        {
+            "b_tenant_id": tenant_id,
+            "b_id": replay_id,
+            "b_version": version,
+            "b_result": result,
+            "b_error": error,
+            "b_now": tx.now_ms,
+        },
+    )

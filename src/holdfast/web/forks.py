@@ -1,0 +1,228 @@
+"""Routes of time travel that make runs: fork, edit, regenerate; and of the tree that they grow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import Field
+
+from holdfast.domain import access, ids, limits
+from holdfast.domain.access import Principal, Scope
+from holdfast.domain.forks import Fresh, Reads, Repeat
+from holdfast.domain.ids import MessageId, RunId
+from holdfast.service import branches, forks, runs, threads
+from holdfast.service.forks import ABSENT, Edits, ForkRun
+from holdfast.service.runs import Started
+from holdfast.service.threads import ThreadFilter
+from holdfast.web import paging, routing, shapes, views
+from holdfast.web.paging import Cursor, Limit
+from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
+from holdfast.web.routing import Reads as ReadsRuns
+from holdfast.web.runs import LimitsIn, Tag, Wait, house_of, runs_page
+
+router = routing.router()
+
+SEQ_MAX = limits.JOURNAL_STEPS_MAX * limits.FORK_DEPTH_MAX
+
+
+class EffectsIn(Body):
+    """What the fork's calls do, after the fork point. They are compared by tool and arguments."""
+
+    repeat: Repeat = Field(default=Repeat.REUSE, description="Calls that the parent has made.")
+    new: Fresh | None = Field(default=None, description="Calls that it has not; `ask` unless the run was imported.")
+    reads: Reads = Field(default=Reads.EXECUTE, description="Calls that only read.")
+
+
+class EditsIn(Body):
+    """What is different. At most one of `output`, `answer`, `message`; `instructions` and `model` run the step anew."""
+
+    output: Any = Field(
+        default=None,
+        description='Another result of the step: of a tool, of code, of a child; of a model a text, or `{"text", '
+        '"tool_calls": [{"tool", "args"}]}`.',
+    )
+    answer: Any = Field(default=None, description="Another answer to the question that the step is.")
+    message: Any = Field(default=None, description="Another input of the run; then `at` is 0.")
+    instructions: str | None = Field(default=None, min_length=1, max_length=limits.INSTRUCTIONS_CHARS_MAX)
+    model: str | None = Field(default=None, min_length=1, max_length=limits.MODEL_CHARS_MAX)
+
+    def edits(self) -> Edits:
+        given = self.model_fields_set
+        return Edits(
+            output=self.output if "output" in given else ABSENT,
+            answer=self.answer if "answer" in given else ABSENT,
+            message=self.message if "message" in given else ABSENT,
+            instructions=self.instructions,
+            model=self.model,
+        )
+
+
+class _HowIn(Body):
+    effects: Repeat | EffectsIn = Field(
+        default_factory=EffectsIn, description="`{repeat, new, reads}`, or one word for `repeat`."
+    )
+    metadata: dict[str, Any] | None = Field(default=None, description="The parent's unless given.")
+    tags: list[Tag] = Field(default_factory=list[str], max_length=limits.TAGS_MAX)
+    limits: LimitsIn | None = Field(default=None, description="The parent's unless given.")
+
+    def how(self, run_id: RunId, at: int) -> ForkRun:
+        effects = EffectsIn(repeat=self.effects) if isinstance(self.effects, Repeat) else self.effects
+        return ForkRun(
+            run_id=run_id,
+            at=at,
+            repeat=effects.repeat,
+            new=effects.new,
+            reads=effects.reads,
+            limits=None if self.limits is None else self.limits.caps(),
+            metadata=self.metadata,
+            tags=tuple(dict.fromkeys(self.tags)),
+        )
+
+
+class ForkIn(_HowIn):
+    """Where to leave the run, and what is different then."""
+
+    at: int = Field(ge=0, le=SEQ_MAX, strict=True, description="The step (`seq`) up to which the run is kept; 0: none.")
+    edits: EditsIn = Field(default_factory=EditsIn)
+    rerun: bool = Field(default=False, strict=True, description="Keep the steps before `at`, and run it again.")
+
+    def ask(self, run_id: RunId) -> ForkRun:
+        return replace(self.how(run_id, self.at), edits=self.edits.edits(), rerun=self.rerun)
+
+
+class EditIn(_HowIn):
+    """What to say in place of a message."""
+
+    message_id: str
+    message: Any
+
+
+class RegenerateIn(_HowIn):
+    """Which answer to give anew: the last run's, unless a message is named."""
+
+    message_id: str | None = None
+
+
+async def _answer(request: Request, principal: Principal, started: Started, seconds: float) -> Response:
+    view = started.view
+    if seconds:
+        view = await runs.wait(house_of(request), principal, view, seconds)
+    headers = routing.replay_headers(started.replayed)
+    return routing.json_response(views.run(view), started.status, headers)
+
+
+@router.post(
+    "/v1/runs/{run_id}/fork",
+    status_code=201,
+    response_model=shapes.RunOut,
+    responses=problems(400, 403, 404, 409, 415, 422),
+    tags=["time travel"],
+)
+async def fork_run(
+    request: Request,
+    run_id: str,
+    body: ForkIn,
+    principal: Writes,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
+) -> Response:
+    """A new run that goes on from a step of this one, on a new branch of its thread. This one stays as it is.
+
+    It acts as whoever forks. Decisions among the kept steps are history: what has not been done is asked again.
+    """
+    if wait:
+        access.demand(principal, Scope.RUNS_READ)
+    key = await key_of(request, principal, idempotency_key)
+    started = await forks.fork(house_of(request), principal, body.ask(routing.run_id(run_id)), key)
+    return await _answer(request, principal, started, wait)
+
+
+@router.get(
+    "/v1/runs/{run_id}/forks",
+    response_model=shapes.Page[shapes.RunOut],
+    responses=problems(400, 404, 422),
+    tags=["time travel"],
+)
+async def list_forks(
+    request: Request, run_id: str, principal: ReadsRuns, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The runs that were forked from this one, newest first."""
+    id = routing.run_id(run_id)
+    await runs.get(house_of(request), principal, id)
+    return await runs_page(request, principal, "forks", {"forked_run": id}, limit, cursor)
+
+
+@router.get(
+    "/v1/threads/{thread_id}/branches",
+    response_model=shapes.Page[shapes.ThreadOut],
+    responses=problems(400, 404, 422),
+    tags=["time travel"],
+)
+async def list_branches(
+    request: Request, thread_id: str, principal: ReadsRuns, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The threads that leave this one, newest first; those that leave them are listed there."""
+    id = routing.thread_id(thread_id)
+    house = house_of(request)
+    await threads.get(house, principal, id)
+    here = paging.place(principal, "branches", {"thread_id": thread_id}, cursor, size=ids.ID_BYTES)
+    wanted = ThreadFilter(branch_of=id, before=here.position, limit=limit + 1)
+    found = await threads.page(house, principal, wanted)
+    return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
+
+
+@router.post(
+    "/v1/threads/{thread_id}/edit",
+    status_code=201,
+    response_model=shapes.RunOut,
+    responses=problems(400, 403, 404, 409, 415, 422),
+    tags=["time travel"],
+)
+async def edit_message(
+    request: Request,
+    thread_id: str,
+    body: EditIn,
+    principal: Writes,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
+) -> Response:
+    """Say something else in place of a user's message: a run on a new branch that leaves the thread before it."""
+    if wait:
+        access.demand(principal, Scope.RUNS_READ)
+    key = await key_of(request, principal, idempotency_key)
+    message_id = MessageId(ids.parse(ids.MESSAGE, body.message_id))
+    how = body.how(_NO_RUN, 0)
+    thread = routing.thread_id(thread_id)
+    started = await branches.edit(house_of(request), principal, thread, message_id, body.message, how, key)
+    return await _answer(request, principal, started, wait)
+
+
+@router.post(
+    "/v1/threads/{thread_id}/regenerate",
+    status_code=201,
+    response_model=shapes.RunOut,
+    responses=problems(400, 403, 404, 409, 415, 422),
+    tags=["time travel"],
+)
+async def regenerate(
+    request: Request,
+    thread_id: str,
+    principal: Writes,
+    body: RegenerateIn | None = None,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
+) -> Response:
+    """Have an answer given anew, on a new branch: the one that this message is, or the whole last run."""
+    if wait:
+        access.demand(principal, Scope.RUNS_READ)
+    key = await key_of(request, principal, idempotency_key)
+    given = body or RegenerateIn()
+    message_id = None if given.message_id is None else MessageId(ids.parse(ids.MESSAGE, given.message_id))
+    thread = routing.thread_id(thread_id)
+    started = await branches.regenerate(house_of(request), principal, thread, message_id, given.how(_NO_RUN, 0), key)
+    return await _answer(request, principal, started, wait)
+
+
+_NO_RUN = RunId(b"")
