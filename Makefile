@@ -49,9 +49,10 @@ unit: setup ## The tests alone
 bench: setup ## Measure speed: ratios inside one run (several minutes)
 	@$(BIN)/python -m bench
 
-acceptance: setup ## The long proofs: all 800 BFCL cases over HTTP, 200 under crashes, every point of the crash matrix
+acceptance: setup ## The long proofs: all 800 BFCL cases over HTTP, 200 under crashes, 100 forked, every point of the crash matrix
 	@$(BIN)/python -m tests.acceptance.bfcl.run --cases all
 	@$(BIN)/python -m tests.acceptance.bfcl.run --cases all --silent-agent
+	@$(BIN)/python -m tests.acceptance.bfcl.forks --cases 100
 	@HOLDFAST_FULL=1 $(PYTEST) tests/acceptance/test_bfcl_crashes.py tests/acceptance/crash
 
 clean: ## Remove what was set up and made

@@ -210,6 +210,23 @@ def timetravel() -> None:
         )
         times = found["published_bytes"] / found["document_bytes"]
         say(f"storage of {found['changes']:,} small changes / the document", f"{times:.1f}")
+        with database(kind) as url:
+            _forks(measured("bench.forks", url))
+
+
+def _forks(found: dict[str, Any]) -> None:
+    middle, end = (found[f"long_{where}_ms"] / found[f"short_{where}_ms"] for where in ("middle", "end"))
+    say("fork of a 1,000-step run / of a 10-step run, in the middle", f"{middle:.2f}", "at most 1.2")
+    say("  at the end", f"{end:.2f}", "at most 1.2")
+    say("  in ms", f"{found['long_middle_ms']:.2f} / {found['short_middle_ms']:.2f}")
+    ratio = found["branch_ms"] / found["plain_ms"]
+    say(f"a run behind {found['depth']} branches / in a plain thread", f"{ratio:.2f}")
+    say("  in ms", f"{found['branch_ms']:.2f} / {found['plain_ms']:.2f}")
+    if "forks_bytes" in found:
+        parent, more = found["parent_bytes"], found["forks_bytes"]
+        what = f"storage of a thread of {found['turns']:,} turns with {found['copies']} forks / without"
+        say(what, f"{(parent + more) / parent:.2f}", "at most 1.1")
+        say("  bytes a fork", f"{more / found['copies']:,.0f}")
 
 
 def wakeups() -> None:

@@ -568,7 +568,7 @@ async def _replayed(target: str, sources: AsyncIterator[RecordedRun], total: int
         def tell(case: Case) -> None:
             progress.advance(task)
             if case.verdict != "identical":
-                out.print("\n".join(case.told()), markup=False)
+                out.print(case.told(), markup=False)
 
         return await command.replayed(target, sources, tell)
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from holdfast.domain import ids, portable
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.determinism import SYSTEM
-from holdfast.domain.errors import HoldfastError, Invalid
+from holdfast.domain.errors import Damaged, HoldfastError, Invalid
 from holdfast.domain.ids import RunId
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Replayed, Verdict
@@ -56,25 +56,10 @@ class Case:
             return {**found, "error": self.failed}
         return {**found, **self.replayed.result.to_json()}
 
-    def told(self) -> list[str]:
-        """The same in lines for people."""
-        head = f"{self.run_id} ({self.agent}): "
-        if self.replayed is None:
-            return [f"{head}could not be replayed. {self.failed}"]
-        result = self.replayed.result
-        if result.verdict is Verdict.IDENTICAL:
-            return [f"{head}identical, {result.steps} steps"]
-        where = "at its end" if result.at is None else f"at step {result.at}"
-        lines = [f"{head}diverged {where}. {result.message}"]
-        if result.difference is not None:
-            path = result.difference.path or "it"
-            lines.append(f"    {path} was recorded as  {_short(result.difference.recorded)}")
-            lines.append(f"    {' ' * len(path)} and would now be {_short(result.difference.requested)}")
-        return lines
-
-
-def _short(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    def told(self) -> str:
+        """The same for people."""
+        said = f"could not be replayed. {self.failed}" if self.replayed is None else self.replayed.result.told()
+        return f"{self.run_id} ({self.agent}): {said}"
 
 
 # -- runs to replay ---------------------------------------------------------------------------------------------------
@@ -126,7 +111,7 @@ def of_file(path: Path) -> list[RecordedRun]:
             return list(portable.read(file))
     except OSError as exc:
         raise Invalid(f"{path} cannot be read: {exc.strerror}.") from None
-    except portable.Damaged as exc:
+    except Damaged as exc:
         raise Invalid(f"{path}, {exc.message[0].lower()}{exc.message[1:]}", code=exc.code) from None
 
 
@@ -199,7 +184,9 @@ def as_junit(cases: Sequence[Case]) -> str:
             suite, "testcase", classname=_xml(case.agent), name=case.run_id, time=f"{case.took_ms / 1000:.3f}"
         )
         if case.verdict != Verdict.IDENTICAL:
-            found = ET.SubElement(one, "error" if case.replayed is None else "failure", message=_xml(case.told()[0]))
+            found = ET.SubElement(
+                one, "error" if case.replayed is None else "failure", message=_xml(case.told().partition("\n")[0])
+            )
             found.text = _xml(json.dumps(case.to_json(), ensure_ascii=False, indent=2))
     suites = ET.Element("testsuites")
     suites.append(suite)

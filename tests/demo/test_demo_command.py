@@ -24,6 +24,9 @@ def test_the_tour_works_and_works_again_on_the_same_files(tmp_path: Path) -> Non
         "SCRIPTED",
         "made now",
         "is on its way with",
+        "at step 2 of 5 the conversation had 3 messages",
+        "as if order_status had said: There is no order",
+        "they differ from step 2 on",
         '"refunded": true',
         '"changed": true',
         "handed over to refunds",
@@ -82,6 +85,12 @@ def test_the_printed_lines_work_when_copied(tmp_path: Path) -> None:
         assert len(json.loads(next(answers))["data"]) == 5
         models = {agent["id"]: agent.get("model") for agent in json.loads(next(answers))["data"]}
         assert models["support"] == "scripted:scripted"
+        state, fork, diff, replay = (json.loads(next(answers)) for _ in range(4))
+        assert (state["at"], state["messages"]["total"]) == (2, 3)
+        assert (fork["forked_from"], fork["status"]) == ({"run_id": state["run_id"], "at": 2}, "succeeded")
+        assert "no order" in fork["output"]
+        assert (diff["other"]["run_id"], diff["divergence"]["this"]["seq"]) == (fork["id"], 2)
+        assert (replay["run_id"], replay["verdict"]) == (state["run_id"], "identical")
         assert list(answers) == []
         assert (tmp_path / "here" / "approver.key").read_text().strip() in process.output
         process.send(signal.SIGINT)

@@ -23,6 +23,7 @@ from holdfast.domain.determinism import SYSTEM
 from holdfast.domain.ids import DEFAULT_TENANT, KeyId, PrincipalId
 from holdfast.store import principals
 from holdfast.store.base import Database
+from tests import replays
 
 WAIT_S = 30
 ADA = "ada.reyes@example.com"
@@ -82,6 +83,7 @@ def demo(tmp_path: Path) -> Demo:
 async def desk(demo: Demo) -> AsyncIterator[Desk]:
     async with opened(demo) as served:
         yield served
+        await replays.assert_identical([demo.holdfast])
 
 
 # --- leave -----------------------------------------------------------------------------------------------------------

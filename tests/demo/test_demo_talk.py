@@ -17,6 +17,7 @@ from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.encoding import decode
 from holdfast.service import runs
 from holdfast.testing import RequestInfo
+from tests import replays
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     demo = build(tmp_path, settings=Settings(freeze_gc=False))
     async with demo.holdfast.running():
         yield Desk(demo)
+        await replays.assert_identical([demo.holdfast])
 
 
 async def test_the_desk_finds_out_where_an_order_is(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ def request_of(command: Command, variables: dict[str, str]) -> Request:
 def picked(value: Any, path: list[str]) -> str:
     """What `jq -r` prints for a path such as `.data[].key` or `.data[0].id`."""
     if not path:
-        return str(value)
+        return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
     name, bracket, index = path[0].partition("[")
     inner = value[name]
     if not bracket:

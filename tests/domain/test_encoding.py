@@ -30,6 +30,24 @@ JSON = st.recursive(
 )
 
 
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [1, 100, 150, 180, 194])
+def test_what_was_let_in_can_be_read_within_an_envelope(levels: int) -> None:
+    assert decode(b'{"a":{"b":[' + encode(nested(levels)) + b"]}}") == {"a": {"b": [nested(levels)]}}
+
+
+@pytest.mark.parametrize("levels", [200, 254, 300])
+def test_what_could_not_be_read_back_is_not_let_in(levels: int) -> None:
+    with pytest.raises(NotEncodable):
+        encode(nested(levels))
+
+
 class Colour(Enum):
     RED = "red"
 

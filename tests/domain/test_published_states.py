@@ -43,7 +43,7 @@ def test_two_values_are_the_same_exactly_if_nothing_is_patched_and_nothing_liste
         assert patches.made(one, other) == []
 
 
-@given(st.lists(VALUES, min_size=1, max_size=80), st.integers(0, 100))
+@given(st.lists(VALUES, min_size=1, max_size=250), st.integers(0, 100))
 def test_any_version_is_read_from_the_snapshot_before_it(values: list[Any], first: int) -> None:
     """As a run writes them: its first change is a snapshot, then one every so often."""
     document, since = Document(first, {"left": "by another run"}), 0

@@ -21,6 +21,7 @@ EXAMPLES = ROOT / "examples"
 TESTED = {"first_agent.py", "workflow.py", "handoff.py", "structured_output.py", "mounted.py"} | {
     "kill9.py",
     "approval.py",
+    "time_travel.py",
 }
 
 
@@ -137,6 +138,7 @@ def test_holdfast_is_mounted_beside_an_applications_own_routes_and_lifespan(tmp_
     [
         ("kill9.py", ("The run survived.", "kill -9", "called again, with the same key")),
         ("approval.py", ("is waiting, on: approval", "order 7: 120.00 euros, asked for 2 times", "It was paid once.")),
+        ("time_travel.py", ("did not pay anything again", "diverged at step 3", "The right order was refunded, once")),
     ],
 )
 def test_the_stories_come_true(name: str, says: tuple[str, ...], tmp_path: Path) -> None:

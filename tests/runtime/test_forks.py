@@ -246,6 +246,21 @@ async def test_a_run_behind_a_deep_branch_reads_the_whole_conversation(desk: Des
         assert output(view) == " ".join(f"?{n}" for n in range(depth + 1)) + f": saw {depth}"
 
 
+async def test_a_live_model_with_recorded_tools(desk: Desk) -> None:
+    """What tools said comes from the record, what they were never asked is refused."""
+    hf = await desk.open(agent)
+    parent = await outcome(hf, "doer", "one ?two")
+    world.clear()
+    how: dict[str, Any] = {"repeat": Repeat.REUSE, "new": Fresh.DENY, "reads": Reads.REUSE}
+    made = await ended(hf, await fork(hf, parent, 0, **how))
+    assert output(made) == output(parent)
+    made = await ended(
+        hf, await fork(hf, parent, 1, output={"tool_calls": [{"tool": "look_up", "args": {"what": "x"}}]}, **how)
+    )
+    assert "not made in a fork" in output(made)
+    assert world == []
+
+
 # -- workflows ----------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +397,34 @@ async def test_leave_in_the_prefix_is_history(desk: Desk) -> None:
         await fork(hf, parent, 2, answer={"approved": True})
     kept = await ended(hf, await fork(hf, parent, 3))
     assert (output(kept), world) == ("Done.", [])
+
+
+LOST: list[str] = []
+
+
+@tool(effect="unsafe")
+async def lose(ctx: ToolContext, what: str) -> str:
+    """Do something, and nobody hears of it."""
+    LOST.append(what)
+    raise ConnectionError("the line is dead")
+
+
+loser = Agent("loser", model=ScriptedModel([Call("lose", {"what": "a"}), "Done."]), tools=[lose])
+
+
+async def test_a_call_of_the_parent_that_has_no_result_yet_is_not_taken_for_one_that_was_not_made(desk: Desk) -> None:
+    """The parent waits for somebody to say what became of it: its fork may neither repeat it nor ask whether to."""
+    hf = await desk.open(loser)
+    LOST.clear()
+    parent = await waiting(hf, await start(hf, "loser", "go"))
+    for given in ({}, {"new": Fresh.EXECUTE}):
+        made = await ended(hf, await fork(hf, parent, 1, **given))
+        assert output(made) == "Done."
+        [refused] = [entry for entry in await entries(hf, made) if entry.name == "lose"]
+        assert "may have been done" in str(refused.error)
+    assert LOST == ["a"]
+    again = await waiting(hf, await fork(hf, parent, 1, repeat=Repeat.EXECUTE))
+    assert (again.run.status, LOST) == (RunStatus.WAITING, ["a", "a"])
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -408,3 +408,28 @@ async def test_a_run_that_waits_goes_on_with_the_state_that_it_left(desk: Desk, 
     assert (await published(hf, view)).document.value == {"at": "before"}
     clock.advance(120_000)
     assert output(await ended(hf, view)) == {"at": "before", "then": "after"}
+
+
+async def test_state_is_not_for_tasks_that_gather_did_not_make(desk: Desk) -> None:
+    @workflow("w")
+    async def w(ctx: Context) -> None:
+        await asyncio.create_task(ctx.state.set(1))
+
+    hf = await desk.open(w)
+    view = await outcome(hf, "w")
+    assert error(view)["code"] == "unscoped_concurrency"
+    assert (await published(hf, view)).run_id is None
+
+
+async def test_a_tool_that_runs_in_a_thread_is_told_to_be_async(desk: Desk) -> None:
+    @tool(effect="read")
+    def blocking(ctx: ToolContext) -> None:
+        """Block."""
+        _ = ctx.state
+
+    @workflow("w", tools=[blocking])
+    async def w(ctx: Context) -> None:
+        await ctx.step("blocking", blocking)
+
+    hf = await desk.open(w)
+    assert "make it async" in error(await outcome(hf, "w"))["message"]

@@ -23,15 +23,16 @@ from holdfast import (
     workflow,
 )
 from holdfast.agents.native.middleware import Middleware, ModelCall
-from holdfast.domain import limits
+from holdfast.domain import limits, portable
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.errors import NotFound
+from holdfast.domain.forks import Repeat
 from holdfast.domain.ids import RunId
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Reason, Replay, Verdict
 from holdfast.domain.runs import RunView
 from holdfast.runtime.replayers import InThread
-from holdfast.service import recordings
+from holdfast.service import forks, importing, recordings
 from holdfast.testing import Call, Fail, ScriptedModel
 from tests import replays
 from tests.runtime.driving import Desk, cancel, ended, outcome, output, question, resolve, retry, send, start, waiting
@@ -90,7 +91,7 @@ def desk_agent(change: str = "") -> Agent:
         "desk",
         model=ScriptedModel(
             [Call("look", {"item": "lamp"}), Call("book", {"item": "lamp"}), "It is yours."],
-            name="other" if change == "model" else "scripted",
+            model_name="other" if change == "model" else "scripted",
         ),
         instructions="Be short." if change == "instructions" else "Be kind.",
         tools=[looking, book_less if change == "schema" else book],
@@ -495,12 +496,14 @@ async def test_a_run_that_handed_over_to_a_successor_does_so_again(desk: Desk) -
 
 async def test_a_hand_off_replays_and_another_target_is_told(desk: Desk) -> None:
     def made(instructions: str) -> Agent:
-        refunds = Agent("refunds", model=ScriptedModel(["Refunded."]), instructions=instructions)
+        refunds = Agent("refunds", model=ScriptedModel(["", "Refunded."]), instructions=instructions)
         model = ScriptedModel([Call("transfer_to_refunds", {"reason": "money"})])
         return Agent("front", model=model, handoffs=[refunds])
 
     hf = await desk.open(made("Pay."))
-    recorded = await record(hf, await outcome(hf, "front", "My money!"))
+    view = await outcome(hf, "front", "My money!")
+    assert output(view) == "Refunded."
+    recorded = await record(hf, view)
     assert (await replayed(recorded, made("Pay."))).verdict is Verdict.IDENTICAL
     result = await replayed(recorded, made("Do not pay."))
     assert (result.at, result.reason) == (3, Reason.PROMPT_CHANGED)
@@ -521,6 +524,50 @@ async def test_other_published_state_is_told(desk: Desk) -> None:
     result = await replayed(recorded, made(2))
     assert result.difference is not None
     assert (result.at, result.difference.path) == (2, "n")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+async def brought_in(hf: Holdfast, recorded: RecordedRun) -> RecordedRun:
+    """Out into a file and in again: as the imported run is recorded."""
+    lines = list(portable.written(recorded))
+    ((imported,), _) = await importing.load(hf.house, LOCAL_PRINCIPAL, lines)
+    return await recordings.read(hf.house, LOCAL_PRINCIPAL, imported.run_id)
+
+
+async def test_an_imported_run_is_recorded_as_it_was(desk: Desk) -> None:
+    hf = await desk.open(everything, desk_agent())
+    await outcome(hf, "desk", "First.", thread="t")
+    view = await outcome(hf, "desk", "Second.", thread="t")
+    waits = await start(hf, "everything", 4)
+    await question(hf, waits)
+    for one in (view, waits):
+        was = await record(hf, one)
+        now = await brought_in(hf, was)
+        assert (now.of, now.status, now.input, now.output, now.metadata) == (
+            was.of, was.status, was.input, was.output, was.metadata
+        )  # fmt: skip
+        assert {key: entry.payload for key, entry in now.journal().results.items()} == {
+            key: entry.payload for key, entry in was.journal().results.items()
+        }
+        assert [(m.position, m.payload) for m in now.messages] == [(m.position, m.payload) for m in was.messages]
+        assert now.blobs == was.blobs
+    assert await replays.assert_identical([hf]) >= 5
+
+
+async def test_a_fork_goes_out_and_comes_in_with_what_it_inherited(desk: Desk) -> None:
+    hf = await desk.open(desk_agent())
+    parent = await outcome(hf, "desk", "A lamp!")
+    ask = forks.ForkRun(run_id=parent.run.id, at=3, repeat=Repeat.REUSE)
+    view = await ended(hf, (await forks.fork(hf.house, LOCAL_PRINCIPAL, ask)).view)
+    was = await record(hf, view)
+    assert was.inherited > 0
+    assert (await replayed(was, desk_agent())).verdict is Verdict.IDENTICAL
+    now = await brought_in(hf, was)
+    assert (now.input, now.output) == (was.input, was.output)
+    result = await replayed(now, desk_agent())
+    assert (result.verdict, result.steps) == (Verdict.IDENTICAL, 5)
 
 
 # -- isolation --------------------------------------------------------------------------------------------------------
@@ -689,6 +736,44 @@ async def test_sides_are_bounded(desk: Desk) -> None:
     assert result.difference is not None
     assert (result.difference.recorded[-1], result.difference.requested[-1]) == ("a", "b")
     assert len(str(result.to_json())) < 10_000
+
+    @workflow("w")
+    async def other(ctx: Context) -> str:
+        await ctx.emit("text", long + "a")
+        return long + "b"
+
+    result = await replayed(recorded, other)
+    assert (result.reason, result.difference and result.difference.path) == (Reason.OUTCOME_CHANGED, "output")
+    assert len(str(result.to_json())) < 10_000
+
+
+async def test_a_run_that_the_context_ended_is_ended_by_it_again(desk: Desk) -> None:
+    """`ctx` from a task of somebody else's: the code may catch what that raises, and ends all the same."""
+
+    @workflow("w")
+    async def w(ctx: Context) -> int:
+        async def both() -> None:
+            await asyncio.gather(ctx.step("a", twice, 1), ctx.step("b", twice, 2))
+
+        await ctx.step("one", twice, 1)
+        try:
+            await both()
+        except Exception:
+            pass
+        return 1
+
+    @workflow("w")
+    async def mended(ctx: Context) -> int:
+        await ctx.step("one", twice, 1)
+        await ctx.gather(ctx.step("a", twice, 1), ctx.step("b", twice, 2))
+        return 1
+
+    hf = await desk.open(w)
+    view = await outcome(hf, "w")
+    assert b"unscoped_concurrency" in (view.run.error or b"")
+    recorded = await record(hf, view)
+    assert (await replayed(recorded, w)).verdict is Verdict.IDENTICAL
+    assert (await replayed(recorded, mended)).verdict is Verdict.DIVERGED
 
 
 async def test_a_recording_of_an_unknown_run_is_not_found(desk: Desk) -> None:

@@ -242,3 +242,58 @@ async def test_with_durability_sync_every_step_is_durable_before_the_next_begins
     view = await ended(hf, view)
     assert output(view) == "done"
     assert durable == [["model#1"], ["model#1", "model#1/0", "model#2"]]
+
+
+async def test_what_a_tool_asked_for_is_there_when_it_is_tried_again(desk: Desk) -> None:
+    """In the same claim as after a crash: nothing within a call is done twice."""
+    tries: list[int] = []
+    children: list[int] = []
+
+    @workflow("child")
+    async def child(ctx: Context, n: int) -> int:
+        children.append(n)
+        return n + 1
+
+    @tool(effect="keyed", tries=4)
+    async def work(ctx: ToolContext) -> int:
+        """Work."""
+        tries.append(1)
+        await ctx.emit("begun", {"of": 1})
+        if len(tries) < 2:
+            raise ConnectionError("again")
+        found = await ctx.call(child, 1)
+        if len(tries) < 3:
+            raise ConnectionError("again")
+        return found
+
+    @workflow("w", agents=[child], tools=[work])
+    async def w(ctx: Context) -> int:
+        return await ctx.step("work", work)
+
+    hf = await desk.open(w)
+    view = await outcome(hf, "w")
+    assert output(view) == 2
+    assert (len(tries), children) == (3, [1])
+    assert await keys(hf, view) == ["work#1/begun#1", "work#1/child#1", "work#1"]
+
+
+async def test_steps_of_a_reading_tool_have_keys_under_its_own(desk: Desk, clock: FakeClock) -> None:
+    """A resumed run finds the tool recorded and does not run it: what comes after it must not depend on that."""
+
+    @tool(effect="read")
+    async def look(ctx: ToolContext) -> int:
+        """Look."""
+        await ctx.emit("looked")
+        return 1
+
+    @workflow("w", tools=[look])
+    async def w(ctx: Context) -> int:
+        found = await ctx.step("look", look)
+        await ctx.emit("looked", "by the workflow")
+        await ctx.sleep(60)
+        return found
+
+    hf = await desk.open(w, determinism=clock.determinism)
+    view = await slept(hf, clock, await start(hf, "w"))
+    assert output(view) == 1
+    assert await keys(hf, view) == ["look#1/looked#1", "look#1", "looked#1", "sleep#1"]

@@ -162,6 +162,7 @@ async def test_a_run_whose_agent_is_gone_stays_queued_says_so_and_is_served_when
     assert output(await ended(hf, view)) == "before"
 
 
+@pytest.mark.impure  # the code changes between claims
 async def test_a_pinned_run_waits_for_a_worker_with_the_version_it_began_under_and_says_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

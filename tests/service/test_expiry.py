@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast import Confirm, Context, Holdfast, NotAnswered, tool, workflow
-from holdfast.domain import encoding
+from holdfast.domain import encoding, limits
 from holdfast.domain.approvals import Approval, ApprovalStatus
 from holdfast.domain.errors import Invalid
 from holdfast.domain.journal import EntryType
@@ -88,7 +88,7 @@ async def test_what_many_have_changed_can_still_be_decided_and_expires(
 ) -> None:
     """Every change is kept with its question: they have to stay so small that one more decision fits."""
     monkeypatch.setattr(encoding, "PAYLOAD_BYTES_MAX", 64_000)
-    monkeypatch.setattr(approvals, "EDITS_BYTES_MAX", 32_000)
+    monkeypatch.setattr(limits, "EDITS_BYTES_MAX", 32_000)
     hf = await desk.open(pays, determinism=clock.determinism)
     run = await start(hf, "pays")
     times, _, refused = await changed(hf, run, "x" * 6_000)
@@ -102,7 +102,7 @@ async def test_a_question_is_not_changed_without_end(desk: Desk) -> None:
     hf = await desk.open(pays)
     run = await start(hf, "pays")
     times, asked, refused = await changed(hf, run, "x")
-    assert (times, refused.code) == (approvals.EDITS_MAX, "invalid_arguments")
+    assert (times, refused.code) == (limits.EDITS_MAX, "invalid_arguments")
     kept = [e for e in await entries(hf, run) if e.type is EntryType.APPROVAL_CHANGED]
     assert len(kept) == times
     decided = await resolve(hf, asked, "approve", by=(ANN, BOB)[times % 2])

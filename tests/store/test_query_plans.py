@@ -17,8 +17,10 @@ from holdfast.domain.approvals import ApprovalStatus, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.effects import EffectStatus
 from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, RunId, ThreadId
+from holdfast.domain.journal import StepKind
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.store import (
+    agents,
     approvals,
     awaited,
     claims,
@@ -29,7 +31,9 @@ from holdfast.store import (
     messages,
     principals,
     runs,
+    states,
     threads,
+    timeline,
 )
 from holdfast.store import postgres as postgres_module
 from holdfast.store import sqlite as sqlite_module
@@ -39,7 +43,8 @@ from holdfast.store.base import Tx
 from holdfast.store.effects import EffectFilter
 from holdfast.store.heads import Head
 from holdfast.store.runs import RunFilter
-from holdfast.testing.store import MIDNIGHT_MS, TENANT, WORKER_A, WORKER_B, Clock, Store
+from holdfast.store.states import Publish
+from holdfast.testing.store import MIDNIGHT_MS, TENANT, WORKER_A, WORKER_B, Clock, Store, step
 from tests import databases
 
 RUN, THREAD = RunId(b"r" * 16), ThreadId(b"t" * 16)
@@ -115,6 +120,17 @@ async def populate(store: Store) -> None:
 
     await store.write(body)
     await populate_holds(store)
+    await populate_states(store)
+
+
+async def populate_states(store: Store) -> None:
+    """A few runs have published state, now and then in the midst of what else they did."""
+    for _ in range(3):
+        claimed = await store.started()
+        for number in range(3):
+            looks = [step(f"look#{number}.{n}") for n in range(60)]
+            published = step(f"state#{number}", kind=StepKind.STATE)
+            await store.append(claimed, *looks, published, ops=[Publish()])
 
 
 async def populate_holds(store: Store) -> None:
@@ -239,6 +255,15 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "ix_approvals_open|ux_approvals_key",
         lambda tx: approvals.of_effect(tx, TENANT, RUN, EFFECT),
     ),
+    "the state at a step": ("ix_entries_state", lambda tx: states.written(tx, TENANT, RUN, 9)),
+    "the last run that published": ("ix_runs_thread_state", lambda tx: states.last_run(tx, TENANT, THREAD)),
+    "entries up to one": ("pk_entries|PRIMARY KEY|entries_1", lambda tx: timeline.written_by(tx, TENANT, RUN, 0, 9)),
+    "short payloads": ("pk_entries|PRIMARY KEY|entries_1", lambda tx: timeline.payloads(tx, TENANT, RUN, [1, 2], 9)),
+    "versions of an agent": (
+        "pk_agent_versions|PRIMARY KEY|agent_versions_1",
+        lambda tx: agents.versions(tx, TENANT, "a", None, 9),
+    ),
+    "runs of a version": ("ix_runs_agent|pk_runs", lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v"))),
     "who waits for an event": ("ix_event_waits_name", lambda tx: awaited.waiters(tx, TENANT, "busy", "")),
     "an event by its sender's id": (
         "ux_awaited_events_external_id",

@@ -21,6 +21,7 @@ from holdfast.domain import limits
 from holdfast.domain.access import ADMIN_SCOPE, Principal, PrincipalKind
 from holdfast.domain.determinism import SYSTEM
 from holdfast.domain.ids import DEFAULT_TENANT, LOCAL_ADMIN, PrincipalId, TenantId
+from holdfast.runtime.replayers import InThread, Replayers
 from holdfast.runtime.supervisor import Supervisor
 from holdfast.service.access import Auth
 from holdfast.service.house import House
@@ -157,6 +158,7 @@ async def serving(
             database=database, hub=Hub(relay_of(database, SYSTEM)), agents={agent.id: agent for agent in registered}
         )
         await house.hub.open()
+        house.replayer = replayers = Replayers(InThread(house.agents))
         supervisor = Supervisor(house, slots=slots, deps=None, drain_ms=0) if execute else None
         if supervisor is not None:
             await supervisor.start()
@@ -167,6 +169,7 @@ async def serving(
                 yield Server(at, http, house, auth, app, desk, till, supervisor)
         finally:
             desk.open_all()
+            await replayers.stop()
             if supervisor is not None:
                 await supervisor.stop()
             await house.hub.close()

@@ -61,9 +61,11 @@ async def test_an_agents_run_at_each_of_its_steps(database_url: str) -> None:
         ]
         assert chosen["state"] == {"version": 0, "value": None, "run_id": None, "seq": None}
 
-        published = await traveller.at(run, await traveller.seq_of(run, "model#1/0/state#1"))
-        assert published["state"]["value"] == {"a": "seen"}
-        assert published["state"] | {"value": 0} == {"version": 1, "value": 0, "run_id": run["id"], "seq": 2}
+        changed = [await traveller.seq_of(run, f"model#1/{n}/state#1") for n in (0, 1)]
+        for version, seq in enumerate(sorted(changed), 1):
+            published = (await traveller.at(run, seq))["state"]
+            assert (published["version"], published["run_id"], published["seq"]) == (version, run["id"], seq)
+            assert len(published["value"]) == version
 
         asked = await traveller.at(run)
         assert (asked["at"], asked["status"], asked["usage"]["requests"]) == (6, "waiting", 2)

@@ -43,7 +43,9 @@ def document() -> dict[str, Any]:
 
 # A stream does not end by itself: it is not for a client that waits for the end of its answers.
 STREAMS = {"/v1/runs/{run_id}/events", "/v1/threads/{thread_id}/events", "/v1/changes"}
-SCHEMA = schemathesis.openapi.from_dict(document()).exclude(path=sorted(STREAMS))
+# Nor is a file of lines: `test_http_replays.py` sends whole and spoilt ones.
+FILES = {"/v1/runs/import"}
+SCHEMA = schemathesis.openapi.from_dict(document()).exclude(path=sorted(STREAMS | FILES))
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
 TRIALS = [
     (label, mode)
@@ -77,8 +79,11 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
             spare = [await server.start("echo", n, wait=30) for n in range(3)]
             ids = {
                 "run_id": [run["id"] for run in made],
+                "other_id": [run["id"] for run in made],
                 "thread_id": [run["thread_id"] for run in made],
                 "agent_id": ["echo", "chat", "order"],
+                "version": [server.house.agents[id].version for id in ("echo", "chat", "order")],
+                "replay_id": [await replay_of(server, run) for run in made],
                 "approval_id": [approval for approvals, _ in held for approval in approvals],
                 "effect_id": [effect for _, effect in held],
                 "name": ["lookup"],
@@ -100,6 +105,11 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert not thread.is_alive()
 
 
+async def replay_of(server: Server, run: dict[str, Any]) -> str:
+    answer = await server.http.post(f"/v1/runs/{run['id']}/replay")
+    return answer.json()["id"]
+
+
 HELD = 8
 
 
@@ -119,6 +129,11 @@ def fill(case: schemathesis.Case, live: Live, dice: random.Random) -> None:
         known = live.ids["deleted" if case.method == "DELETE" else name]
         if dice.random() < 0.7:
             case.path_parameters[name] = dice.choice(known)
+    if "replay_id" in case.path_parameters and dice.random() < 0.7:  # it is of one run only
+        chosen = dice.choice(list(zip(live.ids["run_id"], live.ids["replay_id"], strict=True)))
+        case.path_parameters["run_id"], case.path_parameters["replay_id"] = chosen
+    if isinstance(case.query.get("at"), int) and dice.random() < 0.7:
+        case.query["at"] = dice.choice([0, 1])
     body = case.body
     if isinstance(body, dict) and "agent" in body and dice.random() < 0.7:
         body["agent"] = dice.choice(["echo", "many", "chat"])
@@ -165,8 +180,8 @@ def test_whatever_is_sent_is_answered_as_documented(live: Live, label: str, mode
         assert any(status < 400 for status in statuses), statuses
 
 
-def test_every_operation_is_tried_but_the_streams() -> None:
+def test_every_operation_is_tried_but_streams_and_files() -> None:
     paths = document()["paths"]
     streams = {p for p, verbs in paths.items() if "text/event-stream" in str(verbs.get("get", {}).get("responses"))}
     assert streams == STREAMS
-    assert len(OPERATIONS) == sum(len(verbs) for verbs in paths.values()) - len(streams)
+    assert len(OPERATIONS) == sum(len(verbs) for verbs in paths.values()) - len(streams | FILES)

@@ -121,8 +121,8 @@ class Action:
     right before something that is opened).
     `streams`: the body publishes deltas; the message's id is announced durably before the first one is shown.
     `message`: the payload is also a message of the thread, in this role.
-    `asked`: of a model step, the record of its prompt and the blobs that it names, as the body would record them. Called
-    by replay alone, which compares them with what was recorded and never calls the body.
+    `asked`: of a model step, the record of its prompt and the blobs that it names, as the body would record them.
+    Called by replay, which compares them with what was recorded and never calls the body, and for a step that failed.
     """
 
     kind: StepKind

@@ -232,12 +232,14 @@ def restock_workflow(model: str | Model) -> Any:
     async def nightly_restock(ctx: Context, ask: Restock) -> Restocked:
         """Order what runs low: every order is a parallel step, then wait for the suppliers, then a summary."""
         shop: Shop = ctx.deps.shop
+        # Drawn and recorded, not the run's id: a fork keeps it, so what it orders again has been ordered already.
+        night = str(await ctx.uuid())
 
         def low_stock() -> list[LowProduct]:
             return [LowProduct(**row) for row in shop.low_stock(ask.products_max)]
 
         def order(product: LowProduct) -> PurchaseOrder:
-            number = shop.order_goods(product.sku, product.wanted, f"{ctx.info.run_id}/{product.sku}")
+            number = shop.order_goods(product.sku, product.wanted, f"{night}/{product.sku}")
             return PurchaseOrder(
                 number=number,
                 sku=product.sku,
@@ -246,7 +248,7 @@ def restock_workflow(model: str | Model) -> Any:
                 supplier=product.supplier,
             )
 
-        await ctx.step("close-day", shop.close_day, ctx.info.run_id)
+        await ctx.step("close-day", shop.close_day, night)
         low = await ctx.step("find-low-stock", low_stock, returns=list[LowProduct])
         orders = await ctx.gather(*(ctx.step("order", order, p, returns=PurchaseOrder) for p in low))
         await ctx.sleep(CONFIRMATION_S)  # the suppliers confirm; days would cost no more than this

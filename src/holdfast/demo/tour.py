@@ -139,6 +139,7 @@ def invitation(url: str, demo: Demo) -> str:
         "# What the runs were, and which agents there are",
         f"curl -s '{url}/v1/runs?limit=5'",
         f"curl -s '{url}/v1/agents'",
+        *_back_in_time(url),
         "",
         "Then kill this process with -9 while a run is under way, and start the demo again: the run goes on.",
         PROMISE,
@@ -178,6 +179,30 @@ def _outside(url: str, provider: str) -> list[str]:
     ]
 
 
+OTHERWISE: Final[dict[str, Any]] = {"at": 2, "edits": {"output": f"There is no order {SHIPPED_ORDER}."}}
+
+
+def _back_in_time(url: str) -> list[str]:
+    """Lines that look at a run at one of its steps, and go on from there in another way."""
+    first = _run_of(f"{url}/v1/runs?agent=support&limit=200", "tail")
+    last = _run_of(f"{url}/v1/runs?limit=1", "head")
+    return [
+        "",
+        "# Time travel: where the first chat stood at its second step",
+        f'curl -s "{url}/v1/runs/{first}/state?at=2"',
+        "# A fork of it: as if the shop had answered otherwise there; the run itself stays as it is",
+        f'curl -s "{url}/v1/runs/{first}/fork?wait={WAIT_S}" {JSON} -d {shlex.quote(json.dumps(OTHERWISE))}',
+        "# What is different between the two",
+        f'curl -s "{url}/v1/runs/{first}/diff/{last}"',
+        "# The code of today against what was recorded: no model, no tool, no network",
+        f'curl -s -X POST "{url}/v1/runs/{first}/replay"',
+    ]
+
+
+def _run_of(listed: str, which: str) -> str:
+    return f"$(curl -s '{listed}' | grep -o '\"id\": *\"run_[0-9a-z]*' | grep -o 'run_.*' | {which} -1)"
+
+
 def _arming(provider: str, path: str) -> str:
     return f"curl -s '{provider}/control' {JSON} -d {shlex.quote(json.dumps({'path': path, 'fault': 'crash'}))}"
 
@@ -196,6 +221,8 @@ async def take(url: str, demo: Demo, say: Say) -> None:
                 async with asyncio.timeout(STOP_S):
                     run = await (_follow(client, stop, say) if stop.stream else _ask(client, stop, demo, say))
                     await _tell(client, stop, run, say)
+                    if stop is ASK:
+                        await _go_back(client, run, say)
             except TimeoutError:
                 raise TourFailed(f"{stop.agent} did not end within {STOP_S} s.") from None
     books = await demo.outside.everything()
@@ -280,6 +307,26 @@ async def _tell(client: httpx2.AsyncClient, stop: Stop, run: dict[str, Any], say
         raise TourFailed("triage did not hand over to refunds.", run_id=run["id"])
     output = run["output"]
     say(f"← {output if isinstance(output, str) else _object(output).get('summary', json.dumps(output))}")
+
+
+async def _go_back(client: httpx2.AsyncClient, run: dict[str, Any], say: Say) -> None:
+    """Look at the run where its first tool had answered, and go on from there with another answer."""
+    path = f"/v1/runs/{run['id']}"
+    tools = [step for step in (await _get(client, f"{path}/steps?limit=200"))["data"] if step["kind"] == "tool"]
+    if not tools:
+        raise TourFailed("The chat called no tool.", run_id=run["id"])
+    at = tools[0]["seq"]
+    state = await _get(client, f"{path}/state?at={at}")
+    say(f"\n## Time travel: at step {at} of {state['last']} the conversation had {state['messages']['total']} messages")
+    answer = await client.post(f"{path}/fork?wait={WAIT_S}", json={**OTHERWISE, "at": at})
+    if answer.status_code != 201 or answer.json()["status"] != "succeeded":
+        raise TourFailed(f"The fork was answered {answer.status_code}: {answer.text[:500]}", run_id=run["id"])
+    fork = answer.json()
+    say(f"  · a fork, as if {tools[0]['name']} had said: {OTHERWISE['edits']['output']}\n← {fork['output']}")
+    found = await _get(client, f"{path}/diff/{fork['id']}")
+    say(f"  · they differ from step {found['divergence']['this']['seq']} on")
+    if (await _get(client, path))["output"] != run["output"]:
+        raise TourFailed("The fork changed the run.", run_id=run["id"])
 
 
 async def _result(client: httpx2.AsyncClient, step: dict[str, Any]) -> str:

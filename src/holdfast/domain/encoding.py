@@ -41,7 +41,21 @@ def checked(encoded: bytes, *, what: str = "The value") -> bytes:
     """`encoded` itself, if the journal may hold it."""
     if len(encoded) > PAYLOAD_BYTES_MAX:
         raise NotEncodable(f"{what} is {len(encoded):,} bytes of JSON; the limit is {PAYLOAD_BYTES_MAX:,} bytes.")
+    if encoded.count(b"[") + encoded.count(b"{") > _LEVELS_SAFE:
+        _demand_readable(encoded, what)
     return encoded
+
+
+_LEVELS_SAFE: Final = 150
+_LEVELS_KEPT: Final = 5
+
+
+def _demand_readable(encoded: bytes, what: str) -> None:
+    """JSON can be written some levels deeper than it can be read. What is stored is read within a few more."""
+    try:
+        from_json(b"[" * _LEVELS_KEPT + encoded + b"]" * _LEVELS_KEPT)
+    except ValueError:
+        raise NotEncodable(f"{what} is nested too deeply.") from None
 
 
 def decode(encoded: bytes | None) -> Any:

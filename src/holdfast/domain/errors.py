@@ -3,7 +3,8 @@
     HoldfastError
     ├── Invalid                     what was given cannot be accepted          (invalid_*, bad_cursor …)
     │   ├── DefinitionError         an agent, tool or target is declared wrongly, found at start-up
-    │   └── NotEncodable            a value that the journal cannot hold
+    │   ├── NotEncodable            a value that the journal cannot hold
+    │   └── Damaged                 a file of recorded runs that is not whole, or not one of ours
     ├── NotFound                    no such thing, or not yours to see
     ├── Conflict                    true at this moment, may be false later    (thread_busy, run_ended, moved_on …)
     ├── Refused                     the principal may not
@@ -108,6 +109,12 @@ class TooLarge(Invalid):
     """The request body is larger than the server accepts."""
 
     code = "body_too_large"
+
+
+class Damaged(Invalid):
+    """The file is not a recorded run as it was exported, or not any more."""
+
+    code = "invalid_recording"
 
 
 class Unavailable(HoldfastError):

@@ -180,6 +180,26 @@ class Located:
     entry: Entry
 
 
+def as_found(entry: NewEntry) -> Entry:
+    """An entry on its way into the journal as one that is found there; its place is not known yet."""
+    return Entry(
+        pos=0,
+        type=entry.type,
+        at=entry.at,
+        epoch=0,
+        phase=entry.phase,
+        key=entry.key,
+        kind=entry.kind,
+        name=entry.name,
+        attempt=entry.attempt,
+        status=entry.status,
+        digest=entry.digest,
+        payload=entry.payload,
+        error=entry.error,
+        usage=entry.usage,
+    )
+
+
 _UNSAFE_IN_KEYS = str.maketrans({"/": "%2F", "#": "%23", "%": "%25"})
 
 

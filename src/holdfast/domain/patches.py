@@ -6,6 +6,7 @@ Values are told apart as JSON does: `true` is not 1, and 1.0 is not 1.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -24,9 +25,12 @@ def made(before: Any, after: Any) -> Patch:
     return list(jsonpatch.make_patch(before, after).patch)
 
 
-def applied(document: Any, patch: Patch) -> Any:
-    """A document with a patch applied; the one given stays as it is."""
-    return jsonpatch.apply_patch(document, patch)
+def applied(document: Any, *patches: Patch) -> Any:
+    """A document with patches applied, one after the other; the one given stays as it is. The patches are used up."""
+    document = copy.deepcopy(document)
+    for patch in patches:
+        document = jsonpatch.apply_patch(document, patch, in_place=True)
+    return document
 
 
 def same(a: Any, b: Any) -> bool:

@@ -22,9 +22,9 @@ from typing import Any, Final, TypeVar, cast
 from pydantic_core import from_json, to_json
 
 from holdfast import _version
-from holdfast.domain import ids
-from holdfast.domain.encoding import decode, encode
-from holdfast.domain.errors import HoldfastError, Invalid
+from holdfast.domain import ids, limits
+from holdfast.domain.encoding import decode, encode, storable_text
+from holdfast.domain.errors import Damaged, HoldfastError, Invalid
 from holdfast.domain.ids import MessageId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import Entry, EntryType, Phase, StepKind, StepStatus
 from holdfast.domain.recorded import Place, RecordedRun, RunIds
@@ -38,15 +38,13 @@ VERSION: Final = 1
 Line = dict[str, Any]
 Redact = Callable[[Line], Line]
 _NOTHING: Final = object()
+# What reading a line of somebody else's making may run into.
+_WRONG: Final = (HoldfastError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
 
 
-class Damaged(Invalid):
-    """The file is not a run as `holdfast runs export` writes it, or not any more."""
-
-    code = "invalid_recording"
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"Line {line}: {reason}", errors=[{"loc": ["body", line], "msg": reason}], line=line)
+def damaged(line: int, reason: str) -> Damaged:
+    """The error for a line, numbered from 1."""
+    return Damaged(f"Line {line}: {reason}", errors=[{"loc": ["body", line], "msg": reason}], line=line)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -123,6 +121,7 @@ _JSON_OF_RUN: Final = ("input", "output", "error", "restarted_with", "metadata",
 _PLAIN_OF_ENTRY: Final = (
     "pos", "at", "epoch", "seq", "key", "name", "attempt", "tries", "price_version", "started_at", "ended_at",
 )  # fmt: skip
+_TEXTS: Final = ("key", "name", "price_version")
 _JSON_OF_ENTRY: Final = ("payload", "error", "prompt")
 
 
@@ -215,33 +214,33 @@ def read(lines: Iterable[bytes]) -> Iterator[RecordedRun]:
                 _take(block, line)
         except Damaged:
             raise
-        except (HoldfastError, KeyError, ValueError, TypeError, AttributeError) as exc:
-            raise Damaged(number, f"it cannot be read ({type(exc).__name__}: {exc}).") from None
+        except _WRONG as exc:
+            raise damaged(number, f"it cannot be read ({type(exc).__name__}: {exc}).") from None
         block.digest.update(raw if raw.endswith(b"\n") else raw + b"\n")
     if block is not None:
-        raise Damaged(number + 1, f"the file ends here; the run that begins at line {block.first} is not complete.")
+        raise damaged(number + 1, f"the file ends here; the run that begins at line {block.first} is not complete.")
     if number == 0:
-        raise Damaged(1, "the file is empty.")
+        raise damaged(1, "the file is empty.")
 
 
 def _parsed(number: int, raw: bytes) -> Line:
     try:
         line = from_json(raw, allow_inf_nan=False)
     except ValueError as exc:
-        raise Damaged(number, f"this is not JSON: {exc}.") from None
+        raise damaged(number, f"this is not JSON: {exc}.") from None
     if not isinstance(line, dict):
-        raise Damaged(number, "this is not an object.")
+        raise damaged(number, "this is not an object.")
     return cast(Line, line)
 
 
 def _begun(number: int, line: Line) -> _Block:
     if line.get("line") != "run" or line.get("format") != FORMAT:
-        raise Damaged(number, f'this is not the beginning of a run: "format" has to be "{FORMAT}".')
+        raise damaged(number, f'this is not the beginning of a run: "format" has to be "{FORMAT}".')
     version = line.get("version")
     if version != VERSION:
         newer = isinstance(version, int) and version > VERSION
         hint = " Use a newer Holdfast." if newer else ""
-        raise Damaged(number, f"its format is version {version}; this is Holdfast {_version.__version__}, "
+        raise damaged(number, f"its format is version {version}; this is Holdfast {_version.__version__}, "
                       f"which reads version {VERSION}.{hint}")  # fmt: skip
     return _Block(number, line, hashlib.sha256())
 
@@ -268,13 +267,13 @@ def _ended(number: int, block: _Block, line: Line) -> RecordedRun:
     counted = {"entries": len(block.entries), "messages": len(block.messages), "blobs": block.blob_lines}
     for name, count in counted.items():
         if line.get(name) != count:
-            raise Damaged(number, f"there should be {line.get(name)} {name}, but there are {count}.")
+            raise damaged(number, f"there should be {line.get(name)} {name}, but there are {count}.")
     if line.get("sha256") != block.digest.hexdigest():
-        raise Damaged(number, f"the SHA-256 of lines {block.first} to {number - 1} is another one: they were changed.")
+        raise damaged(number, f"the SHA-256 of lines {block.first} to {number - 1} is another one: they were changed.")
     try:
         return _recorded(block)
-    except (HoldfastError, KeyError, ValueError, TypeError, AttributeError) as exc:
-        raise Damaged(block.first, f"it cannot be read ({type(exc).__name__}: {exc}).") from None
+    except _WRONG as exc:
+        raise damaged(block.first, f"it cannot be read ({type(exc).__name__}: {exc}).") from None
 
 
 def _recorded(block: _Block) -> RecordedRun:
@@ -313,9 +312,50 @@ def _recorded(block: _Block) -> RecordedRun:
         limits=_json(run, "limits"),
         overrides=_json(run, "overrides"),
     )
-    recorded.journal()  # what cannot be one is refused now
-    recorded.own_messages()
+    _demand_sound(recorded)
     return recorded
+
+
+def _demand_sound(recorded: RecordedRun) -> None:
+    """What no run ever records is refused here, or the database would have to."""
+    for text, most in ((recorded.agent, 64), (recorded.version, 64)):
+        storable_text(text, what="The agent", chars_max=most)
+    steps: set[tuple[str, str, int]] = set()
+    seq = 0
+    for entry in recorded.entries:
+        _demand_whole(entry)
+        if entry.phase is Phase.RESULT:
+            assert entry.seq is not None, "a result has one: it was checked as its line was read"
+            if entry.seq <= seq:
+                raise ValueError(f"step {entry.seq} stands behind step {seq}")
+            seq = entry.seq
+        if entry.key is not None:
+            step = (entry.key, entry.phase or "", entry.attempt or 1)
+            if step in steps:
+                raise ValueError(f"{entry.key} is recorded twice")
+            steps.add(step)
+    recorded.journal()
+    taken = [m.position for m in recorded.messages]
+    if taken != sorted(set(taken)) or any(not 0 < n < recorded.input_position for n in taken):
+        raise ValueError("messages before the run stand before its input, in order")
+    own = [m.position for m in recorded.own_messages()]
+    if len(set(own)) != len(own) or any(not recorded.input_position <= n <= _INTEGER_MAX for n in own):
+        raise ValueError("messages of the run stand from its input on, each in a place of its own")
+
+
+_INTEGER_MAX: Final = 2**53
+
+
+def _demand_whole(entry: Entry) -> None:
+    for text, most in ((entry.key, limits.KEY_CHARS_MAX), (entry.name, limits.STEP_NAME_CHARS_MAX)):
+        if text is not None:
+            storable_text(text, what="A key or a name", chars_max=most)
+    for name in _PLAIN_OF_ENTRY:
+        value: object = getattr(entry, name)
+        if name in _TEXTS or value is None:
+            continue
+        if not isinstance(value, int) or not -_INTEGER_MAX <= value <= _INTEGER_MAX:
+            raise ValueError(f"{name} is no whole number, or a very large one")
 
 
 def _json(line: Line, name: str) -> bytes | None:

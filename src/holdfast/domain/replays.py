@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydantic_core import to_json
+
 from holdfast.domain.differences import Difference
 from holdfast.domain.ids import PrincipalId, ReplayId, RunId, TenantId
 
@@ -65,6 +67,21 @@ class Replay:
             if difference is None
             else {"path": difference.path, "recorded": difference.recorded, "requested": difference.requested},
         }
+
+    def told(self) -> str:
+        """The same for people, in a line or a few."""
+        if self.verdict is Verdict.IDENTICAL:
+            return f"identical, {self.steps} steps"
+        where = (
+            " at its end" if self.reason is Reason.OUTCOME_CHANGED else "" if self.at is None else f" at step {self.at}"
+        )
+        said = f"diverged{where}. {self.message}"
+        if self.difference is None:
+            return said
+        path = self.difference.path or "it"
+        was = to_json(self.difference.recorded, fallback=repr).decode()
+        now = to_json(self.difference.requested, fallback=repr).decode()
+        return f"{said}\n    {path} was recorded as  {was}\n    {' ' * len(path)} and would now be {now}"
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Replay:

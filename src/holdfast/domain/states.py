@@ -103,8 +103,9 @@ def read(payload: bytes | None) -> Change:
 
 def replayed(before: Document, changes: Sequence[Change]) -> Document:
     """What these changes, in order, make of a version: from the last snapshot among them on."""
-    start = next((n for n in reversed(range(len(changes))) if changes[n].is_snapshot), 0)
-    value = before.value
-    for change in changes[start:]:
-        value = patches.applied(value, decode(change.patch))
-    return Document(changes[-1].version, value) if changes else before
+    if not changes:
+        return before
+    start = next((n for n in reversed(range(len(changes))) if changes[n].is_snapshot), None)
+    whole = None if start is not None else before.value
+    value = patches.applied(whole, *(decode(change.patch) for change in changes[start or 0 :]))
+    return Document(changes[-1].version, value)

@@ -13,7 +13,7 @@ from holdfast.agents.base import Action, Agent, Outcome, StepError
 from holdfast.domain import ids
 from holdfast.domain.encoding import decode, digest
 from holdfast.domain.errors import Cancelled, ChildFailed
-from holdfast.domain.journal import EntryType, StepKind
+from holdfast.domain.journal import EntryType, StepKind, as_found
 from holdfast.domain.runs import RunStatus, RunView
 from holdfast.runtime import code
 from holdfast.runtime.waits import Wait
@@ -46,6 +46,7 @@ async def _child(ctx: RunContext, child: Agent, input: bytes, key: str, action: 
     if ctx.journal.opening(key, action.kind, action.name, digested) is None:
         entry = ctx.opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
         await ctx.recording.durable([entry])
+        ctx.journal.openings[key] = as_found(entry)  # for the next try of a tool that calls it
         ctx.demand_open()
     parent = run_verbs.Parent(ctx.run.id, ctx.run.root_id, key, attempt, ctx.run.depth + 1)
     principal = run_verbs.acting_for(ctx.run)

@@ -46,6 +46,7 @@ from holdfast.domain.journal import (
     Phase,
     StepKind,
     StepStatus,
+    as_found,
 )
 from holdfast.domain.runs import NO_USAGE, Run, RunLimits, Usage
 from holdfast.domain.threads import Message, Role
@@ -376,6 +377,9 @@ class RunContext:
         position = None
         if action.message is not None:
             position = self.take_position()
+        prompt, blobs = outcome.prompt, outcome.blobs
+        if failure is not None and prompt is None and action.asked is not None:
+            prompt, blobs = action.asked()  # what a model was asked is worth knowing above all when nothing came of it
         now = self.now_ms()
         entry = NewEntry(
             type=entry_type(action.kind, failure is not None),
@@ -390,13 +394,13 @@ class RunContext:
             digest=digested,
             payload=outcome.payload,
             error=None if failure is None else encode(failure),
-            prompt=outcome.prompt,
+            prompt=prompt,
             usage=outcome.usage,
             price_version=outcome.price_version,
             started_at=started_at,
             ended_at=now,
             message=_new_message(message, action.message, position),
-            blobs=self._to_store(outcome.blobs),
+            blobs=self._to_store(blobs),
         )
         if outcome.usage is not None:
             self.usage = self.usage + outcome.usage
@@ -406,6 +410,7 @@ class RunContext:
             appended = self.recording.behind([entry], outcome.ops)
             if entry.blobs:
                 appended.add_done_callback(partial(self._stored, entry.blobs))
+        self._keep_for_another_try(entry)
         if not action.write_behind or self._sync or self.recording.outstanding >= limits.BEHIND_ENTRIES_MAX:
             await self.recording.barrier()
         return Recorded(
@@ -418,6 +423,14 @@ class RunContext:
             usage=outcome.usage,
             position=position,
         )
+
+    def _keep_for_another_try(self, entry: NewEntry) -> None:
+        """What a call under way recorded is found by its next try, as it would be by the try of another claim."""
+        outer = (entry.key or "").rpartition("/")[0]
+        while outer and outer not in self.in_flight:
+            outer = outer.rpartition("/")[0]
+        if outer and entry.key is not None:
+            self.journal.results[entry.key] = as_found(entry)
 
     async def _write_with(self, outcome: Outcome, entry: NewEntry) -> None:
         """Write a step's entry with what goes to the ledger, or raise `Declined` with nothing written."""

@@ -25,7 +25,7 @@ from holdfast.service.forks import Counterpart
 if TYPE_CHECKING:
     from holdfast.runtime.context import RunContext
 
-_ASK = Confirm(reason="the run was forked, and the run it was forked from did not do this")
+_ASK = Confirm(reason="the run was forked, and the run it was forked from did not do this, or was deleted")
 
 
 class Forked:
@@ -35,6 +35,7 @@ class Forked:
         self._ctx = ctx
         self._policy = policy
         self._left: dict[tuple[str, bytes | None], list[Counterpart]] | None = None
+        self._gone = False
         self._chosen: dict[str, Counterpart | None] = {}
 
     @classmethod
@@ -55,9 +56,14 @@ class Forked:
             return self._policy.reads is Reads.EXECUTE
         if counterpart is not None:
             return self._policy.repeat is Repeat.EXECUTE
-        if self._policy.new is Fresh.ASK and _ASK not in request.rules:
+        if self._asks and _ASK not in request.rules:
             request.rules = (*request.rules, _ASK)
         return self._policy.new in (Fresh.ASK, Fresh.EXECUTE)
+
+    @property
+    def _asks(self) -> bool:
+        """Whether a call that the parent has not made needs leave: so does any, when nobody knows which those are."""
+        return self._policy.new is Fresh.ASK or (self._policy.new is Fresh.EXECUTE and self._gone)
 
     async def instead(self, request: ToolRequest, key: str) -> Outcome | None:
         """What a call comes to that is not made; None for one that is. Raises `CallRefused`."""
@@ -115,7 +121,8 @@ class Forked:
             found = await ctx.patiently(lambda: forks.counterparts(ctx.house, ctx.run, self._policy))
             if self._left is None:
                 self._left = {}
-                for one in found:
+                self._gone = found is None
+                for one in found or ():
                     self._left.setdefault((one.name, one.digest), []).append(one)
                 self._without_recorded(self._left)
         return self._left

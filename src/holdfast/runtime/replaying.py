@@ -26,9 +26,9 @@ from holdfast.domain.errors import (
     JournalMismatch,
     LimitReached,
     NotFound,
-    RunError,
     Signal,
     UnscopedConcurrency,
+    UserCodeFailed,
 )
 from holdfast.domain.forks import Overrides, overriding
 from holdfast.domain.journal import Entry, NewBlob, StepKind, StepStatus
@@ -137,7 +137,7 @@ class ReplayContext:
         self.script = Script.of(recorded)
         self.recorded = recorded
         self.progress = 0
-        self.refused: str | None = None
+        self.refused: Divergence | None = None
         self.ended_by: BaseException | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.activity = _NoActivity()
@@ -169,7 +169,14 @@ class ReplayContext:
 
     def refuse(self, said: str) -> None:
         """Code reached for something outside: the replay has diverged, whatever the code makes of the refusal."""
-        self.refused = self.refused or said
+        if self.refused is None:
+            following = next(iter(self.script.missing()), None)
+            self.refused = self.stopped(Reason.ISOLATED, said, following)
+
+    def stopped(self, reason: Reason, said: str, following: Entry | None) -> Divergence:
+        """The code did not get far enough to compare more: the step that would have followed is where."""
+        shown = self.script.outcome() if following is None else self.script.side(following)
+        return Divergence(None if following is None else following.seq, reason, said, shown, None)
 
     # -- what is known ----------------------------------------------------------------------------------------------
 
@@ -282,9 +289,13 @@ class ReplayContext:
             self.published.recalled(key)
             return self._recall(entry)
         except _ENDS_THE_RUN as exc:  # also if the code catches it, as in a live run
-            self.ended_by = self.ended_by or exc
-            self._halt(exc)
+            self.close(exc)
             raise
+
+    def close(self, exc: BaseException) -> None:
+        """From now on the code can only end: with this, as a live run does."""
+        self.ended_by = self.ended_by or exc
+        self._halt(exc)
 
     def _recall(self, entry: Entry) -> Recorded:
         assert entry.key is not None, "a result has a key"
@@ -481,19 +492,13 @@ async def replay(
     stalled = await _until_ended(ctx, main)
     ended = Ended(signal=True) if stalled else _ended(ctx, main)
     if ctx.refused is not None:
-        return _stopped(ctx, Reason.ISOLATED, ctx.refused)
+        return ctx.refused.result(len(ctx.script.matched))
     result = ctx.script.judge(ended)
     if stalled and (result.verdict is Verdict.IDENTICAL or result.reason is Reason.STEP_MISSING):
-        return _stopped(ctx, Reason.STALLED, "The code waits for something that never comes.")
+        following = next(iter(ctx.script.missing()), None)
+        said = "The code waits for something that never comes."
+        return ctx.stopped(Reason.STALLED, said, following).result(len(ctx.script.matched))
     return result
-
-
-def _stopped(ctx: ReplayContext, reason: Reason, said: str) -> Replay:
-    """The code did not get far enough to compare more: the step that would have followed is where."""
-    following = next(iter(ctx.script.missing()), None)
-    shown = ctx.script.outcome() if following is None else ctx.script.side(following)
-    seq = None if following is None else following.seq
-    return Divergence(seq, reason, said, shown, None).result(len(ctx.script.matched))
 
 
 async def _main(ctx: ReplayContext, agent: Agent) -> bytes | None:
@@ -519,26 +524,21 @@ async def _until_ended(ctx: ReplayContext, main: asyncio.Task[bytes | None]) -> 
 
 
 def _ended(ctx: ReplayContext, main: asyncio.Task[bytes | None]) -> Ended:
-    exc = UserCancelled() if main.cancelled() else main.exception()
-    if ctx.ended_by is not None:
-        exc = ctx.ended_by
+    cancelled = UserCodeFailed("The agent's code cancelled its own task.")
+    exc = cancelled if main.cancelled() else main.exception()
     while isinstance(exc, BaseExceptionGroup):
         exc = cast("BaseExceptionGroup[BaseException]", exc).exceptions[0]
     restarted = next((s for s in ctx.halted if isinstance(s, Restarted)), None)
     if restarted is not None:
         return Ended(restarted_with=restarted.input)
-    if isinstance(exc, Signal) or any(isinstance(s, Signal) for s in ctx.halted):
+    if ctx.ended_by is not None:
+        exc = ctx.ended_by
+    elif isinstance(exc, Signal) or any(isinstance(s, Signal) for s in ctx.halted):
         return Ended(signal=True)
     if exc is not None:
         failure = {name: value for name, value in vars_of(failure_from(exc)).items() if value is not None}
         return Ended(error=decode(encode(failure)))
     return Ended(output=main.result())
-
-
-class UserCancelled(RunError):
-    """The agent's code cancelled its own task."""
-
-    code = "user_code"
 
 
 def _again(signal: BaseException) -> BaseException:

@@ -103,6 +103,7 @@ class Script:
     journal: Journal
     asked: dict[str, Request] = field(default_factory=dict[str, Request])
     matched: list[tuple[Request, Entry]] = field(default_factory=list[tuple[Request, Entry]])
+    past: list[Request] = field(default_factory=list[Request])
     added: list[Request] = field(default_factory=list[Request])
     found: list[Divergence] = field(default_factory=list[Divergence])
     mismatched: int | None = None
@@ -161,7 +162,7 @@ class Script:
         seq = entry.seq or 0
         if request.key in self._voided:
             return
-        above = max((last for path, last in self._own.items() if _is_within(request.path, path)), default=0)
+        above = max(self._own.get(path, 0) for path in _upwards(request.path))
         if seq < max(above, self._below.get(request.path, 0)):
             raise self._out_of_order(entry)
         self._own[request.path] = max(seq, self._own.get(request.path, 0))
@@ -219,6 +220,7 @@ class Script:
         """What to raise for a step that was not recorded. As far as the record goes nothing is wrong yet, if it was
         not the code that ended it."""
         self.asked.setdefault(request.key, request)
+        self.past.append(request)
         if not self._status.ended:
             return Parked()
         if self._status is RunStatus.CANCELLED:
@@ -264,7 +266,7 @@ class Script:
         closed_again = self._code in _CLOSING and ended.error is not None and _same_error(ended.error, self._error)
         added = [] if closed_again else self.added
         if missing:
-            found.append(self._missed(missing[0], added))
+            found.append(self._missed(missing[0]))
         elif added:
             found.append(self._behind(added[0]))
         steps = len(self.matched)
@@ -277,9 +279,10 @@ class Script:
     def _code(self) -> str:
         return str(self._error.get("code", ""))
 
-    def _missed(self, entry: Entry, added: list[Request]) -> Divergence:
+    def _missed(self, entry: Entry) -> Divergence:
+        """A recorded step that nobody asked for, and what was asked for instead, where it stands or around it."""
         path = (entry.key or "").rpartition("/")[0]
-        instead = next((r for r in added if _is_within(path, r.path) or _is_within(r.path, path)), None)
+        instead = next((r for r in self.past if _is_within(path, r.path) or _is_within(r.path, path)), None)
         one = self.side(entry)
         if instead is None:
             message = f"Step {entry.seq}, {_described(one)}, was recorded, and the code never asks for it."
@@ -298,11 +301,12 @@ class Script:
         """Whether the code came to another end than the run; None if it is the same, or not the code's."""
         if ended.signal or self._ends_elsewhere():
             return None
-        one, other = self.outcome(), _outcome_of(ended)
         if self._same_outcome(ended):
             return None
+        one, other = self._outcome(), _outcome_of(ended)
         message = "Every recorded step was asked for as it was, but the run would end in another way."
-        return Divergence(None, Reason.OUTCOME_CHANGED, message, one, other, differences.first(one, other))
+        difference = differences.first(one, other)
+        return Divergence(None, Reason.OUTCOME_CHANGED, message, _bounded(one), _bounded(other), difference)
 
     def _ends_elsewhere(self) -> bool:
         return self.ended_outside and self._status is not RunStatus.WAITING
@@ -323,11 +327,14 @@ class Script:
     # -- what people see --------------------------------------------------------------------------------------------
 
     def outcome(self) -> dict[str, Any]:
-        """How the run ended, as it was recorded."""
+        """How the run ended, as it was recorded, in a size that can be read."""
+        return _bounded(self._outcome())
+
+    def _outcome(self) -> dict[str, Any]:
         shown: dict[str, Any] = {"status": self._status.value}
         if self._status is RunStatus.SUCCEEDED:
             if self.recorded.restarted:
-                return {"status": "restarted", "input": differences.bounded(decode(self.recorded.restarted_with))}
+                return {"status": "restarted", "input": decode(self.recorded.restarted_with)}
             shown["output"] = decode(self.recorded.output)
         elif self._status is RunStatus.FAILED:
             shown["error"] = _told(self._error)
@@ -432,11 +439,15 @@ def _same_error(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return _told(one) == _told(other)
 
 
+def _bounded(side: dict[str, Any]) -> dict[str, Any]:
+    return {name: differences.bounded(value) for name, value in side.items()}
+
+
 def _outcome_of(ended: Ended) -> dict[str, Any]:
     if ended.error is not None:
         return {"status": "failed", "error": _told(ended.error)}
     if ended.restarted_with is not None:
-        return {"status": "restarted", "input": differences.bounded(decode(ended.restarted_with))}
+        return {"status": "restarted", "input": decode(ended.restarted_with)}
     return {"status": "succeeded", "output": decode(ended.output)}
 
 

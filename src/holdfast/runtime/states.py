@@ -42,7 +42,6 @@ class State:
         self._ctx = ctx
         self._changes: list[Change] = []
         self._own = 0  # how many of them, the last ones, are not inherited: reading the run finds only those
-        self._made: dict[str, int] = {}
         self._within: dict[str, int] = {}
         self._marked = claimed.run.has_state
         self._begun = False
@@ -93,9 +92,7 @@ class State:
         scope = self._scope()
         self._demand_own_scope(scope)
         key = scope.next_key(STEP)
-        version = self._made.get(key)  # by an earlier try of the same call, in this claim
-        if version is None:
-            version = await self._record(key, compute)
+        version = await self._record(key, compute)
         scope.see(version)
         return version
 
@@ -119,7 +116,6 @@ class State:
     def _publish(self, key: str, compute: Callable[[Any], Any]) -> Outcome:
         change, self._newest = states.changed(self._newest, compute(self._newest.value), snapshot=self._due())
         self._add(key, change, own=True)
-        self._made[key] = change.version
         ops = () if self._marked else (Publish(),)
         self._marked = True
         return Outcome(payload=change.payload, ops=ops)

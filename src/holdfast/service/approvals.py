@@ -44,10 +44,6 @@ from holdfast.store.heads import Head
 log = logging.getLogger("holdfast.approvals")
 
 ROWS_MAX = 200
-AGAIN_MS = 60_000
-# All decisions on a question are kept with it, in one value that has to stay small enough to be written once more.
-EDITS_MAX = 50
-EDITS_BYTES_MAX = limits.PAYLOAD_BYTES_MAX // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +133,7 @@ async def _look(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Approva
 
 
 async def _demand(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Approval:
-    found = await approvals.get(tx, tenant_id, approval_id)
+    found = await approvals.shown(tx, tenant_id, approval_id)
     if found is None:
         raise NotFound("There is no approval with this id.", code="approval_not_found")
     return found
@@ -275,9 +271,9 @@ def _demand_room(asked: Approval, arguments: dict[str, Any]) -> None:
     """Every change is kept: there is an end to how many there are, and to how large they are together."""
     before = [d.arguments for d in asked.decisions if d.arguments is not None]
     code, size = "invalid_arguments", len(shallow(arguments, what="What they are changed to"))
-    if len(before) >= EDITS_MAX:
-        raise Invalid(f"The arguments were changed {EDITS_MAX} times; decide on them as they are.", code=code)
-    if sum(map(len, before)) + size > EDITS_BYTES_MAX:
+    if len(before) >= limits.EDITS_MAX:
+        raise Invalid(f"The arguments were changed {limits.EDITS_MAX} times; decide on them as they are.", code=code)
+    if sum(map(len, before)) + size > limits.EDITS_BYTES_MAX:
         raise Invalid("The changes of the arguments are too large; decide on them as they are.", code=code)
 
 
@@ -438,7 +434,7 @@ async def _put_off(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> None
     asked = await approvals.get(tx, tenant_id, approval_id)
     if asked is not None:
         await lock(tx, tenant_id, asked.run_id)
-        await approvals.put_off(tx, tenant_id, approval_id, tx.now_ms + AGAIN_MS)
+        await approvals.put_off(tx, tenant_id, approval_id, tx.now_ms + limits.EXPIRY_AGAIN_MS)
 
 
 async def _expire(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Waking | None:

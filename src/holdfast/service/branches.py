@@ -40,7 +40,7 @@ async def edit(
         raise Invalid(
             "Only what a user said, as the input of a run, can be said differently.", code="edit_not_possible"
         )
-    ask = replace(how, run_id=written.run_id, at=0, edits=Edits(message=message))
+    ask = replace(how, run_id=written.run_id, at=0, edits=Edits(message=message), through=thread_id)
     return await forks.fork(house, principal, ask, key)
 
 
@@ -61,7 +61,8 @@ async def regenerate(
         run_id = await _last_run(house, principal, thread_id)
         return await forks.fork(house, principal, replace(how, run_id=run_id, at=0, rerun=False), key)
     written = await _written(house, principal, thread_id, message_id)
-    ask = replace(how, run_id=written.run_id, at=written.seq or 0, rerun=written.seq is not None)
+    again = written.seq is not None
+    ask = replace(how, run_id=written.run_id, at=written.seq or 0, rerun=again, through=thread_id)
     return await forks.fork(house, principal, ask, key)
 
 

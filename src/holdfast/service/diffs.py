@@ -14,7 +14,7 @@ from holdfast.domain import diffs, limits, patches
 from holdfast.domain.access import Principal
 from holdfast.domain.encoding import decode
 from holdfast.domain.ids import RunId
-from holdfast.domain.journal import Entry, StepStatus
+from holdfast.domain.journal import Entry, StepKind, StepStatus
 from holdfast.domain.messages import calls_of, parts_of
 from holdfast.domain.moments import Payload
 from holdfast.domain.runs import NO_USAGE, RunStatus, Usage
@@ -32,8 +32,8 @@ _PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first step that is not the same, `step`. `differs` says in what; with `missing` one of the runs has no such step, and
-    its side is what it did there instead, None if that was its end."""
+    """The first step that is not the same, `step`. `differs` says in what; with `missing` one of the runs has no such
+    step, and its side is what it did there instead, None if that was its end."""
 
     step: Entry
     differs: Sequence[str]
@@ -184,10 +184,20 @@ async def _first_in(
             one, two = ours[step.pos], theirs[counterpart.pos]
             if one.hash is None or one.hash != two.hash:
                 one, two = await _whole(tx, this, step, one), await _whole(tx, other, counterpart, two)
-            differs += diffs.content(step, one, two)
+            found = diffs.content(step, one, two)
+            if found and step.kind is StepKind.STATE and await _publish_the_same(tx, this, other, step, counterpart):
+                found = []
+            differs += found
         if differs:
             return differs, step, counterpart
     return None
+
+
+async def _publish_the_same(tx: Tx, this: At, other: At, step: Entry, counterpart: Entry) -> bool:
+    """Whether two changes of the state, written differently, come to one document: one may be stored whole."""
+    one = await states.upto(tx, this.run, step.pos)
+    two = await states.upto(tx, other.run, counterpart.pos)
+    return patches.same(one.document.value, two.document.value)
 
 
 def _is_shared(this: At, other: At, one: Entry, two: Entry) -> bool:

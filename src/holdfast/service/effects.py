@@ -74,7 +74,7 @@ async def get(house: House, principal: Principal, effect_id: EffectId) -> Effect
 
 
 async def _demand(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> Effect:
-    found = await effects.by_id(tx, tenant_id, effect_id)
+    found = await effects.shown(tx, tenant_id, effect_id)
     if found is None:
         raise NotFound("There is no effect with this id.", code="effect_not_found")
     return found

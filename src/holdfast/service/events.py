@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.bus.base import LOOK, Delta, Look, Published, Signal, Subscription
@@ -21,9 +21,9 @@ from holdfast.domain.events import Event, Written, data_of, output_step
 from holdfast.domain.ids import RunId, TenantId, ThreadId
 from holdfast.domain.journal import Entry, EntryType
 from holdfast.domain.messages import response_text
-from holdfast.domain.runs import RunStatus, RunView
+from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.service.house import House
-from holdfast.store import entries, heads, messages, runs, threads
+from holdfast.store import entries, heads, lineage, messages, runs, threads
 from holdfast.store.base import Tx
 
 COMPLETED_KEPT = 1_024
@@ -61,11 +61,12 @@ async def of_run(
     tenant_id = principal.tenant_id
     subscription = house.hub.subscribe(run_id)
     try:
-        thread_id, pos = await house.database.read(tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after))
+        place = await house.database.read(
+            tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after, until_waiting)
+        )
     except BaseException:
         house.hub.unsubscribe(subscription)
         raise
-    place = _RunPlace(run_id, thread_id, after, pos, until_waiting)
     return _RunFollower(house, tenant_id, subscription, place)
 
 
@@ -77,15 +78,21 @@ def of_started(house: House, principal: Principal, view: RunView) -> Follower:
     return _RunFollower(house, run.tenant_id, house.hub.subscribe(run.id), place)
 
 
-async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int) -> tuple[ThreadId, int]:
-    """The run's thread, and how far its journal goes by now."""
+async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, until_waiting: bool) -> _RunPlace:
+    """The run's thread, where its own events begin, and how far its journal goes by now."""
     run = await runs.get(tx, tenant_id, run_id)
     head = await heads.get(tx, tenant_id, run_id)
-    if run is None or head is None:
+    if run is None or run.archived or head is None:
         raise NotFound("There is no run with this id.", code="run_not_found")
     if not 0 <= after <= head.pos:
         raise Invalid("The run has no event with this id.", code="bad_cursor")
-    return run.thread_id, head.pos
+    return _RunPlace(run_id, run.thread_id, max(after, await _shared(tx, run)), head.pos, until_waiting)
+
+
+async def _shared(tx: Tx, run: Run) -> int:
+    """The last entry that a fork has of others: its own events are behind it."""
+    pieces = await lineage.of_run(tx, run.tenant_id, run.id) if run.input_run is not None else ()
+    return pieces[-1].pos if pieces else 0
 
 
 class Follower(ABC):
@@ -240,7 +247,7 @@ class _RunFollower(Follower):
 
     async def _read(self, tx: Tx) -> _Page:
         run = await runs.get(tx, self._tenant_id, self._run_id)
-        if run is None:
+        if run is None or run.archived:
             return _Page([], at_end=True, over=True)  # deleted meanwhile
         events = await _stored_events(tx, self._tenant_id, self._run_id, self._thread_id, self._pos, None)
         known = [e for e in events if self._known is None or (e.pos or 0) <= self._known]
@@ -296,24 +303,32 @@ async def of_thread(house: House, principal: Principal, thread_id: ThreadId, aft
     tenant_id = principal.tenant_id
     subscription = house.hub.subscribe(thread_id)
     try:
-        run_id = await house.database.read(tenant_id, lambda tx: _demand_thread_cursor(tx, tenant_id, thread_id, after))
+        place = await house.database.read(tenant_id, lambda tx: _demand_thread_cursor(tx, tenant_id, thread_id, after))
     except BaseException:
         house.hub.unsubscribe(subscription)
         raise
-    return _ThreadFollower(house, tenant_id, subscription, thread_id, after, run_id)
+    return _ThreadFollower(house, tenant_id, subscription, thread_id, *place)
 
 
-async def _demand_thread_cursor(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: ThreadCursor) -> RunId | None:
-    """The run that the cursor stands in, if it stands in one."""
-    if await threads.get(tx, tenant_id, thread_id) is None:
+async def _demand_thread_cursor(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, after: ThreadCursor
+) -> tuple[ThreadCursor, RunId | None]:
+    """The cursor, and the run that it stands in, if it stands in one."""
+    if not await _is_there(tx, tenant_id, thread_id):
         raise NotFound("There is no thread with this id.", code="thread_not_found")
     if after == ThreadCursor():
-        return None
+        return after, None
     run_id = await runs.by_ordinal(tx, tenant_id, thread_id, after.ordinal)
-    head = None if run_id is None else await heads.get(tx, tenant_id, run_id)
-    if head is None or not 0 <= after.pos <= head.pos:
+    run = None if run_id is None else await runs.get(tx, tenant_id, run_id)
+    head = None if run is None else await heads.get(tx, tenant_id, run.id)
+    if run is None or head is None or not 0 <= after.pos <= head.pos:
         raise Invalid("The thread has no event with this id.", code="bad_cursor")
-    return run_id
+    return replace(after, pos=max(after.pos, await _shared(tx, run))), run.id
+
+
+async def _is_there(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> bool:
+    found = await threads.get(tx, tenant_id, thread_id)
+    return found is not None and not found.archived
 
 
 class _ThreadFollower(Follower):
@@ -345,12 +360,14 @@ class _ThreadFollower(Follower):
     def _place(self, event: Event) -> None:
         assert event.pos is not None
         follows = event.ordinal == self._ordinal and event.pos == self._pos + 1
-        assert follows or (event.ordinal == (self._ordinal or 0) + 1 and event.pos == 1), "no event is left out"
+        # The first run of a branch goes on counting from what it shares.
+        begins = event.ordinal == (self._ordinal or 0) + 1 and (event.pos == 1 or event.ordinal == 1)
+        assert follows or begins, "no event is left out"
         self._ordinal, self._pos, self._run_id = event.ordinal, event.pos, event.run_id
 
     async def _read(self, tx: Tx) -> _Page:
         """A page of the run at the cursor or, when it has no more, of the one that started next."""
-        if await threads.get(tx, self._tenant_id, self._thread_id) is None:
+        if not await _is_there(tx, self._tenant_id, self._thread_id):
             return _Page([], at_end=True, over=True)
         at, pos = self._ordinal or 0, self._pos
         for ordinal in (at, at + 1):

@@ -15,10 +15,10 @@ from typing import Any
 from holdfast.agents import json_schema, models
 from holdfast.agents.base import Agent
 from holdfast.agents.native import edits as native
+from holdfast.agents.native import prompt as prompts
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType, may_decide
-from holdfast.domain.effects import EffectStatus
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import Conflict, DefinitionError, Invalid, ModelFault, Refused
 from holdfast.domain.forks import (
@@ -33,7 +33,17 @@ from holdfast.domain.forks import (
     policy_of,
 )
 from holdfast.domain.ids import APPROVAL, RUN, ApprovalId, MessageId, RunId, ThreadId, derived, parse, text
-from holdfast.domain.journal import Entry, EntryType, Located, NewEntry, NewMessage, Phase, StepKind, StepStatus
+from holdfast.domain.journal import (
+    Entry,
+    EntryType,
+    Located,
+    NewBlob,
+    NewEntry,
+    NewMessage,
+    Phase,
+    StepKind,
+    StepStatus,
+)
 from holdfast.domain.messages import is_of_conversation
 from holdfast.domain.runs import NO_USAGE, Run, RunLimits, RunStatus, Undo
 from holdfast.domain.threads import BranchOf, Role
@@ -78,7 +88,7 @@ ABSENT = _NOTHING
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkRun:
     """What a fork is asked to be. `limits` and `metadata` are the parent's unless given. `new` is `ask`, and of an
-    imported run `simulate`, unless given."""
+    imported run `simulate`, unless given. `through`: a branch that shows the step, whose own thread may be deleted."""
 
     run_id: RunId
     at: int
@@ -90,6 +100,7 @@ class ForkRun:
     limits: RunLimits | None = None
     metadata: dict[str, Any] | None = None
     tags: tuple[str, ...] = ()
+    through: ThreadId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +186,7 @@ def _demand_one_way(ask: ForkRun) -> None:
 
 
 async def _parent(tx: Tx, principal: Principal, ask: ForkRun) -> tuple[Run, Head]:
-    run = await run_verbs.demand(tx, principal.tenant_id, ask.run_id)
+    run = await _standing(tx, principal, ask)
     head = await heads.get(tx, run.tenant_id, run.id)
     assert head is not None, "a run has a head"
     if run.input_position is None:
@@ -185,6 +196,20 @@ async def _parent(tx: Tx, principal: Principal, ask: ForkRun) -> tuple[Run, Head
     if ask.at > head.seq:
         raise Invalid(f"The run has {head.seq} steps: at is 0 to {head.seq}, not {ask.at}.", code="invalid_at")
     return run, head
+
+
+async def _standing(tx: Tx, principal: Principal, ask: ForkRun) -> Run:
+    """The parent, whose thread is not deleted before the fork reads it; what that reads of others is kept with it."""
+    tenant_id = principal.tenant_id
+    run = await runs.get(tx, tenant_id, ask.run_id)
+    if run is None:
+        raise run_verbs.unknown()
+    shown_in = ask.through or run.thread_id
+    for thread_id in sorted({run.thread_id, shown_in}):
+        thread = await threads.share(tx, tenant_id, thread_id)
+        if thread is None or (thread.archived and thread_id == shown_in):
+            raise run_verbs.unknown()
+    return run
 
 
 async def _demand_enabled(tx: Tx, principal: Principal, agent: str) -> None:
@@ -373,6 +398,7 @@ async def _result(
     if role is not None and is_of_conversation(step):
         message = NewMessage(MessageId(derived(run_id, step.key)), role, cut.branch[-1].last + 1)
     payload = await _payload(tx, principal, house, step, ask.edits)
+    hashes = [] if step.prompt is None else prompts.needs(decode(step.prompt))[1]
     return NewEntry(
         type=_TYPES.get(step.kind, EntryType.STEP_COMPLETED),
         at=tx.now_ms,
@@ -389,6 +415,7 @@ async def _result(
         started_at=tx.now_ms,
         ended_at=tx.now_ms,
         message=message,
+        blobs=tuple(NewBlob(hash=hash, data=None) for hash in hashes),  # the prompt's, whatever becomes of the parent
     )
 
 
@@ -453,7 +480,8 @@ async def _answer(tx: Tx, principal: Principal, step: Entry, answer: Any) -> byt
 
 @dataclass(frozen=True, slots=True)
 class Counterpart:
-    """A call that the parent made behind the fork point. `seq`: its step; `known`: whether it has a result."""
+    """A call that the parent made behind the fork point. `seq`: its step, 0 if none is recorded yet; `known`: whether
+    it has a result."""
 
     name: str
     digest: bytes | None
@@ -464,22 +492,32 @@ class Counterpart:
 _PAGE = 1_000
 
 
-async def counterparts(house: House, run: Run, policy: EffectPolicy) -> list[Counterpart]:
-    """The calls that the parent of a fork has made behind the fork point, in order, but those that did nothing."""
+async def counterparts(house: House, run: Run, policy: EffectPolicy) -> list[Counterpart] | None:
+    """The calls that the parent of a fork has made behind the fork point, in order, but those that did nothing. None
+    if it was deleted: nobody knows what it did."""
 
-    async def body(tx: Tx) -> list[Counterpart]:
-        parent = None if policy.of is None else await runs.get(tx, run.tenant_id, policy.of)
+    async def body(tx: Tx) -> list[Counterpart] | None:
         found: list[Counterpart] = []
+        if policy.of is None:
+            return found
+        parent = await _there(tx, run, policy.of)
         after = policy.at
         while parent is not None:
             page = await lineage.steps(tx, parent, after, _PAGE, bare=True)
             found += [made for one in page if (made := await _made(tx, run, one)) is not None]
             if len(page) < _PAGE:
-                break
+                begun = await effects.unrecorded(tx, run.tenant_id, parent.id)
+                return found + [Counterpart(name, digest, seq=0, known=False) for name, digest in begun]
             after = page[-1].entry.seq or after
-        return found
+        return None
 
     return await house.database.read(run.tenant_id, body)
+
+
+async def _there(tx: Tx, run: Run, parent_id: RunId) -> Run | None:
+    """The run that a fork is compared with, unless it was deleted: then little or nothing is left of it."""
+    parent = await runs.get(tx, run.tenant_id, parent_id)
+    return None if parent is None or parent.archived else parent
 
 
 async def _made(tx: Tx, run: Run, one: Located) -> Counterpart | None:
@@ -490,19 +528,16 @@ async def _made(tx: Tx, run: Run, one: Located) -> Counterpart | None:
     known = step.status is StepStatus.SUCCEEDED
     if not known:
         effect = (await effects.of_steps(tx, run.tenant_id, one.run_id, [step.key])).get(step.key)
-        if effect is None or effect.status not in _MAY_HAVE_ACTED:
+        if effect is None or effect.status not in effects.MAY_HAVE_ACTED:
             return None
     return Counterpart(step.name or "", step.digest, step.seq, known)
-
-
-_MAY_HAVE_ACTED = frozenset({EffectStatus.STARTED, EffectStatus.COMMITTED, EffectStatus.UNKNOWN})
 
 
 async def result_of(house: House, run: Run, policy: EffectPolicy, seq: int) -> Entry | None:
     """What a counterpart recorded; None if its run was deleted meanwhile."""
 
     async def body(tx: Tx) -> Entry | None:
-        parent = None if policy.of is None else await runs.get(tx, run.tenant_id, policy.of)
+        parent = None if policy.of is None else await _there(tx, run, policy.of)
         found = None if parent is None else await lineage.step(tx, parent, seq)
         return None if found is None else found.entry
 
@@ -510,15 +545,16 @@ async def result_of(house: House, run: Run, policy: EffectPolicy, seq: int) -> E
 
 
 async def policy_below(house: House, run: Run, key: str) -> EffectPolicy | None:
-    """The policy for the run that a fork calls in the step `key`: compared with the one its parent called there."""
+    """The policy for the run that a fork calls in the step `key`: compared with the one its parent called there, or
+    with a deleted one if the parent was deleted."""
     policy = policy_of(run.effect_policy)
     if policy is None:
         return None
 
     async def body(tx: Tx) -> RunId | None:
-        parent = None if policy.of is None else await runs.get(tx, run.tenant_id, policy.of)
+        parent = None if policy.of is None else await _there(tx, run, policy.of)
         if parent is None:
-            return None
+            return policy.of
         callers = [parent.id, *(piece.source_id for piece in await lineage.of_run(tx, run.tenant_id, parent.id))]
         for caller in callers:
             child = run_verbs.child_id(run.tenant_id, caller, key, 1)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from holdfast.domain import access, ids, limits, portable
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import decode, encode
+from holdfast.domain.errors import Damaged
 from holdfast.domain.ids import MessageId, RunId, ThreadId, derived
 from holdfast.domain.journal import Entry, EntryType, NewBlob, NewEntry, NewMessage, Phase, StepKind, StepStatus
 from holdfast.domain.recorded import IMPORTED_KEY, Place, RecordedRun
@@ -23,7 +24,7 @@ from holdfast.domain.threads import Message, Role
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, once
 from holdfast.store import blobs, claims, entries, heads, runs, threads
-from holdfast.store.base import Tx
+from holdfast.store.base import Rejected, Tx
 from holdfast.store.heads import Head
 
 _UNENDED: Final = "It had not ended when it was exported."
@@ -67,7 +68,10 @@ async def insert(
         made = [_Import(tx, house, principal, one, _id_of(batch, n)) for n, one in enumerate(found)]
         return [await one.made() for one in made], False
 
-    return await house.database.write(principal.tenant_id, body)
+    try:
+        return await house.database.write(principal.tenant_id, body)
+    except Rejected:
+        raise Damaged("The database refuses what stands in the file, so no run ever recorded it.") from None
 
 
 def _id_of(batch: bytes, number: int) -> RunId:

@@ -35,9 +35,10 @@ async def read(house: House, principal: Principal, run_id: RunId) -> RecordedRun
         run = await runs.get(tx, tenant_id, run_id)
         if run is None or run.archived:
             raise NotFound("There is no run with this id.", code="run_not_found")
-        return await of_run(tx, run)
+        found = await of_run(tx, run)
+        return as_it_was(found) if run.imported else found
 
-    return as_it_was(await house.database.read(tenant_id, body))
+    return await house.database.read(tenant_id, body)
 
 
 async def of_run(tx: Tx, run: Run) -> RecordedRun:
@@ -170,9 +171,7 @@ def _ids_of(run: Run) -> RunIds:
 def as_it_was(recorded: RecordedRun) -> RecordedRun:
     """A run that came out of a file, as the run that went into it: code may have used its ids in its steps."""
     metadata: dict[str, Any] = decode(recorded.metadata) or {}
-    was: dict[str, Any] | None = metadata.pop(IMPORTED_KEY, None)
-    if was is None:
-        return recorded
+    was: dict[str, Any] = metadata.pop(IMPORTED_KEY)
     journal, found = _under_former_hashes(recorded)
     return replace(
         recorded,

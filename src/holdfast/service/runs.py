@@ -581,8 +581,12 @@ async def demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
     """The run, or `NotFound`: also for one that was deleted and only stands for the forks that read it."""
     run = await runs.get(tx, tenant_id, run_id)
     if run is None or run.archived:
-        raise NotFound("There is no run with this id.", code="run_not_found")
+        raise unknown()
     return run
+
+
+def unknown() -> NotFound:
+    return NotFound("There is no run with this id.", code="run_not_found")
 
 
 async def find_external(house: House, principal: Principal, external_id: str) -> RunView | None:

@@ -134,8 +134,7 @@ async def at_step(
 
     async def body(tx: Tx) -> StateView:
         here = await read_at(tx, view, at)
-        record = await agents.get(tx, DEFAULT_TENANT, view.run.agent)
-        kind = AgentKind.WORKFLOW if record is None else record.kind
+        kind = await _kind(tx, here)
         seen = StateView(
             here,
             kind,
@@ -147,6 +146,15 @@ async def at_step(
         return await (_of_agent(tx, seen, before_message) if kind is AgentKind.NATIVE else _of_workflow(tx, seen))
 
     return await house.database.read(principal.tenant_id, body)
+
+
+async def _kind(tx: Tx, here: At) -> AgentKind:
+    """What the run's agent is. Of one that nobody registered here, its run was imported, the steps tell."""
+    record = await agents.get(tx, DEFAULT_TENANT, here.run.agent)
+    if record is not None:
+        return record.kind
+    answered = any(step.kind is StepKind.MODEL for step in here.moment.steps)
+    return AgentKind.NATIVE if answered else AgentKind.WORKFLOW
 
 
 async def _acting_agent(tx: Tx, here: At) -> str:

@@ -13,7 +13,7 @@ from holdfast.domain.ids import THREAD, TenantId, ThreadId, text
 from holdfast.domain.threads import Thread, ThreadView
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
-from holdfast.store import heads, threads
+from holdfast.store import threads
 from holdfast.store.base import Rejected, Tx
 from holdfast.store.threads import ThreadFilter
 
@@ -118,7 +118,7 @@ async def change(house: House, principal: Principal, thread_id: ThreadId, wanted
     tenant_id = principal.tenant_id
 
     async def body(tx: Tx) -> bool:
-        found = changed = await _demand_own(tx, tenant_id, thread_id)
+        found = changed = await demand_own(tx, tenant_id, thread_id)
         if wanted.title is not None:
             changed = replace(changed, title=wanted.title or None)
         if wanted.metadata is not None:
@@ -135,35 +135,10 @@ async def change(house: House, principal: Principal, thread_id: ThreadId, wanted
     return view
 
 
-async def remove(house: House, principal: Principal, thread_id: ThreadId) -> None:
-    """Delete a thread with its runs, their journals and messages, and its runs' children with theirs.
-
-    Raises `Conflict` (`thread_busy`) while a run of it, or a child of one, has not ended.
-    """
-    access.demand(principal, Scope.THREADS_WRITE)
-    tenant_id = principal.tenant_id
-
-    async def body(tx: Tx) -> list[ThreadId]:
-        await _demand_own(tx, tenant_id, thread_id)
-        before = await threads.family(tx, tenant_id, thread_id)
-        await heads.lock_threads(tx, [(tenant_id, id) for id in before])
-        family = await threads.family(tx, tenant_id, thread_id)  # what began before the locks were held
-        if any(family.values()) or family.keys() != before.keys():
-            raise Conflict("A run of the thread has not ended: cancel it first.", code="thread_busy")
-        for id in family:
-            await threads.remove(tx, tenant_id, id)
-        return list(family)
-
-    removed = await house.database.write(tenant_id, body)
-    for id in removed:
-        house.hub.look(id)
-    house.changed(tenant_id, "thread", text(THREAD, thread_id), "deleted")
-
-
-async def _demand_own(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread:
+async def demand_own(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread:
     """The thread, if it may be changed: one of a child run belongs to the run that called it."""
     found = await threads.get(tx, tenant_id, thread_id)
-    if found is None:
+    if found is None or found.archived:
         raise _unknown()
     if found.hidden:
         raise Conflict("The thread belongs to a child run; it goes with its parent.", code="thread_hidden")

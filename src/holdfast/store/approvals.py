@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import Select, and_, bindparam, exists, func, insert, or_, select, text, update
 
 from holdfast.domain import limits
 from holdfast.domain.approvals import (
@@ -219,6 +219,11 @@ async def close(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[ApprovalId]:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 _GET = select(*_COLUMNS).where(*_THIS)
+# Not of a run that was deleted and only stands for the branches that read it.
+_SEEN = ~exists().where(
+    schema.runs.c.tenant_id == _a.tenant_id, schema.runs.c.id == _a.run_id, schema.runs.c.archived.is_not(None)
+)
+_SHOWN = _GET.where(_SEEN)
 _PENDING_OF = (
     select(_a.id)
     .where(
@@ -248,6 +253,12 @@ _NEXT_DUE = select(func.min(_a.expires_at)).where(_a.status == ApprovalStatus.PE
 
 async def get(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Approval | None:
     row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": approval_id})
+    return None if row is None else _approval(row)
+
+
+async def shown(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Approval | None:
+    """The same for who looks: None also if its thread was deleted."""
+    row = await tx.first(_SHOWN, {"b_tenant_id": tenant_id, "b_id": approval_id})
     return None if row is None else _approval(row)
 
 
@@ -324,7 +335,7 @@ def _with_children(tenant_id: TenantId, run_id: RunId) -> Select[tuple[RunId]]:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: ApprovalFilter) -> list[Approval]:
-    where: list[Any] = [_a.tenant_id == tenant_id]
+    where: list[Any] = [_a.tenant_id == tenant_id, _SEEN]
     if wanted.status:
         where.append(_a.status.in_([s.value for s in wanted.status]))
     for column, value in (

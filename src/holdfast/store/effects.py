@@ -31,6 +31,7 @@ from holdfast.domain.approvals import ApprovalStatus
 from holdfast.domain.effects import Effect, EffectClass, EffectStatus, Word, idempotency_key, may_become
 from holdfast.domain.encoding import encode
 from holdfast.domain.ids import ApprovalId, EffectId, RunId, TenantId
+from holdfast.domain.journal import Phase
 from holdfast.domain.runs import RunStatus
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
@@ -483,6 +484,11 @@ def _effect(row: Row) -> Effect:
 
 _GET = select(*_COLUMNS).where(*_THIS)
 _BY_ID = select(*_COLUMNS).where(_f.tenant_id == bindparam("b_tenant_id"), _f.id == bindparam("b_id"))
+# Not of a run that was deleted and only stands for the branches that read it.
+_SEEN = ~exists().where(
+    schema.runs.c.tenant_id == _f.tenant_id, schema.runs.c.id == _f.run_id, schema.runs.c.archived.is_not(None)
+)
+_SHOWN = _BY_ID.where(_SEEN)
 _OF_RUN = (
     select(*_COLUMNS)
     .where(_f.tenant_id == bindparam("b_tenant_id"), _f.run_id == bindparam("b_run_id"))
@@ -497,6 +503,32 @@ _ACTED = (
 _UNKNOWN = select(_f.tenant_id, func.count()).where(_f.status == EffectStatus.UNKNOWN.value).group_by(_f.tenant_id)
 
 
+MAY_HAVE_ACTED = frozenset({EffectStatus.STARTED, EffectStatus.COMMITTED, EffectStatus.UNKNOWN})
+_opened, _result = schema.entries.c, schema.entries.alias("result").c
+_UNRECORDED = (
+    select(_opened.name, _opened.digest)
+    .where(_opened.tenant_id == _f.tenant_id, _opened.run_id == _f.run_id, _opened.key == _f.key)
+    .where(_opened.phase == Phase.OPENING.value, _f.status.in_(sorted(s.value for s in MAY_HAVE_ACTED)))
+    .where(_f.tenant_id == bindparam("b_tenant_id"), _f.run_id == bindparam("b_run_id"))
+    .where(
+        ~exists().where(
+            _result.tenant_id == _opened.tenant_id,
+            _result.run_id == _opened.run_id,
+            _result.key == _opened.key,
+            _result.phase == Phase.RESULT.value,
+            _result.attempt == _opened.attempt,
+        )
+    )
+    .order_by(_opened.pos)
+)
+
+
+async def unrecorded(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[str, bytes | None]]:
+    """Calls of a run that have begun and recorded nothing yet, unless for certain they did nothing: name and digest."""
+    rows = await tx.all(_UNRECORDED, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return [(row[0] or "", row[1]) for row in rows]
+
+
 async def get(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> Effect | None:
     row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key})
     return None if row is None else _effect(row)
@@ -504,6 +536,12 @@ async def get(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> Effect | 
 
 async def by_id(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> Effect | None:
     row = await tx.first(_BY_ID, {"b_tenant_id": tenant_id, "b_id": effect_id})
+    return None if row is None else _effect(row)
+
+
+async def shown(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> Effect | None:
+    """The same for who looks: None also if its thread was deleted."""
+    row = await tx.first(_SHOWN, {"b_tenant_id": tenant_id, "b_id": effect_id})
     return None if row is None else _effect(row)
 
 
@@ -540,7 +578,7 @@ class EffectFilter:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: EffectFilter) -> list[Effect]:
-    where: list[Any] = [_f.tenant_id == tenant_id]
+    where: list[Any] = [_f.tenant_id == tenant_id, _SEEN]
     if wanted.status:
         where.append(_f.status.in_([s.value for s in wanted.status]))
     if wanted.tool is not None:

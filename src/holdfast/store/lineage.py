@@ -2,7 +2,7 @@
 
 A fork's journal is the entries of its pieces, each up to its `pos`, and then its own, which go on counting from there;
 a branch's messages likewise by `position`. Nothing is copied, so a fork costs what its depth costs, never its length.
-Invariant: a run that is read by a piece has its rows: `threads.remove` and `threads.archive` see to that.
+Invariant: a run that is read by a piece has its rows: `archive.py` sees to that.
 """
 
 from __future__ import annotations

@@ -655,7 +655,11 @@ async def by_ordinal(tx: Tx, tenant_id: TenantId, thread_id: ThreadId, ordinal: 
     return row[0] if row else None
 
 
-_COUNTS = select(_r.status, func.count()).where(_r.tenant_id == bindparam("b_tenant_id")).group_by(_r.status)
+_COUNTS = (
+    select(_r.status, func.count())
+    .where(_r.tenant_id == bindparam("b_tenant_id"), _r.archived.is_(None))
+    .group_by(_r.status)
+)
 _USAGE_NOW = select(
     func.coalesce(func.sum(schema.entries.c.usage_requests), 0),
     func.coalesce(func.sum(schema.entries.c.usage_input_tokens), 0),

@@ -6,7 +6,7 @@ milliseconds UTC; JSON is stored as UTF-8 bytes and never queried by the databas
 Foreign keys stand where rows are few (threads, runs, keys). What is written with the journal (`entries`, `messages`,
 `blob_refs`, the ledger and the interrupts) has none: a check per row would cost a lookup and, on PostgreSQL, a share
 lock on the run's row for each. Those rows are written and deleted only together with their run, by `journal.append`
-and `threads.delete`.
+and `archive.remove`.
 """
 
 from __future__ import annotations

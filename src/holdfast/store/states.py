@@ -61,7 +61,7 @@ _CHANGES = (
 )
 
 
-async def _written(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int) -> Published | None:
+async def written(tx: Tx, tenant_id: TenantId, run_id: RunId, pos: int) -> Published | None:
     """What a run's own entries up to `pos` made of the state, if any did. Index ix_entries_state.
 
     So few are enough: a run's first change is a snapshot, and of any so many in a row one is.
@@ -78,12 +78,12 @@ _END = 2**62
 
 async def upto(tx: Tx, run: Run, pos: int = _END) -> Published:
     """A thread's state as it was right after the entry `pos` of a run, whose journal may begin in others'."""
-    own = await _written(tx, run.tenant_id, run.id, pos)
+    own = await written(tx, run.tenant_id, run.id, pos)
     if own is not None:
         return own
     pieces = await lineage.of_run(tx, run.tenant_id, run.id) if run.input_run is not None else ()
     for piece in reversed(pieces):
-        found = await _written(tx, run.tenant_id, piece.source_id, min(pos, piece.pos))
+        found = await written(tx, run.tenant_id, piece.source_id, min(pos, piece.pos))
         if found is not None:
             return found
     return await before(tx, run)

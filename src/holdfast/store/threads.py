@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.runs import RunStatus
@@ -74,6 +74,7 @@ _BY_EXTERNAL = select(*_COLUMNS).where(
     _t.tenant_id == bindparam("b_tenant_id"), _t.external_id == bindparam("b_external_id")
 )
 _LOCK = _GET.with_for_update()
+_SHARE = _GET.with_for_update(read=True, key_share=True)
 
 
 async def get(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread | None:
@@ -88,6 +89,12 @@ async def by_external_id(tx: Tx, tenant_id: TenantId, external_id: str) -> Threa
 
 async def lock(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread | None:
     row = await tx.first(_LOCK, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return None if row is None else _thread(row)
+
+
+async def share(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> Thread | None:
+    """The thread, which is not deleted until the transaction ends: a key lock, that only meets those of `lock`."""
+    row = await tx.first(_SHARE, {"b_tenant_id": tenant_id, "b_id": thread_id})
     return None if row is None else _thread(row)
 
 
@@ -250,20 +257,6 @@ async def family(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> dict[Threa
     """The thread and the hidden ones of its runs' children, of any depth: whether a run of it is alive."""
     rows = await tx.all(_FAMILY, {"tenant_id": tenant_id, "thread_id": thread_id})
     return {thread_id: False, **{row[0]: bool(row[1]) for row in rows}}
-
-
-async def remove(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> None:
-    """Delete a thread with its runs, entries and messages. The caller saw, under the lock, that no run is alive."""
-    of_thread = select(_r.id).where(_r.tenant_id == tenant_id, _r.thread_id == thread_id)
-    held = (schema.effects, schema.business_keys, schema.approvals, schema.event_waits, schema.event_uses)
-    for table in (schema.entries, schema.run_tags, *held, schema.replays, schema.run_heads):
-        await tx.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.run_id.in_(of_thread)))
-    refs = schema.blob_refs.c
-    await tx.execute(delete(schema.blob_refs).where(refs.tenant_id == tenant_id, refs.thread_id == thread_id))
-    messages, runs, threads = schema.messages.c, schema.runs.c, schema.threads.c
-    await tx.execute(delete(schema.messages).where(messages.tenant_id == tenant_id, messages.thread_id == thread_id))
-    await tx.execute(delete(schema.runs).where(runs.tenant_id == tenant_id, runs.thread_id == thread_id))
-    await tx.execute(delete(schema.threads).where(threads.tenant_id == tenant_id, threads.id == thread_id))
 
 
 def new(tenant_id: TenantId, thread_id: ThreadId, created_by: PrincipalId, now: int, **given: Any) -> Thread:

@@ -67,14 +67,15 @@ async def upto(tx: Tx, run: Run, pos: int) -> list[Piece]:
     after = 0
     for piece in await lineage.of_run(tx, run.tenant_id, run.id) if run.input_run is not None else ():
         if after < pos:
-            found.append(await _piece(tx, run.tenant_id, piece.source_id, after, min(piece.pos, pos)))
+            found.append(await written_by(tx, run.tenant_id, piece.source_id, after, min(piece.pos, pos)))
         after = piece.pos
     if after < pos or not found:
-        found.append(await _piece(tx, run.tenant_id, run.id, after, pos))
+        found.append(await written_by(tx, run.tenant_id, run.id, after, pos))
     return found
 
 
-async def _piece(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, upto: int) -> Piece:
+async def written_by(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, upto: int) -> Piece:
+    """What one run wrote behind the entry `after`, up to `upto`."""
     rows = await tx.all(_BARE, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_after": after, "b_upto": upto})
     return Piece(run_id, [_entry(row) for row in rows])
 

@@ -6,6 +6,7 @@ is the store's conformance suite.
 
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.crash import CrashPoint
+from holdfast.testing.replay import ReplayCase, replay_cases
 from holdfast.testing.scripted import (
     Call,
     Fail,
@@ -23,9 +24,11 @@ __all__ = [
     "Fail",
     "FakeClock",
     "Output",
+    "ReplayCase",
     "RequestInfo",
     "ScriptExhausted",
     "ScriptedModel",
     "Think",
     "last_user_text",
+    "replay_cases",
 ]

@@ -50,6 +50,7 @@ from holdfast.domain.threads import Role, ThreadStatus
 from holdfast.store import (
     agents,
     approvals,
+    archive,
     awaited,
     blobs,
     claims,
@@ -1607,13 +1608,13 @@ async def a_blob_is_collected_a_day_after_its_last_touch_when_nothing_refers_to_
     await store.finish(claimed)
     store.clock.advance(2 * limits.BLOB_UNREFERENCED_KEEP_MS)
     assert await store.write(blobs.collect, None) == 0, "a run refers to it"
-    await store.write(lambda tx: threads.remove(tx, TENANT, claimed.run.thread_id))
+    await store.write(lambda tx: archive.remove(tx, TENANT, claimed.run.thread_id))
     assert await store.write(blobs.collect, None) == 1
     assert await store.read(lambda tx: blobs.get(tx, TENANT, loose.hash)) is None
 
     await store.append(other, replace(said(EntryType.CUSTOM), blobs=(loose,)))
     await store.finish(other)
-    await store.write(lambda tx: threads.remove(tx, TENANT, other.run.thread_id))
+    await store.write(lambda tx: archive.remove(tx, TENANT, other.run.thread_id))
     store.clock.advance(limits.BLOB_UNREFERENCED_KEEP_MS)
     assert await store.write(blobs.collect, None) == 0, "touched within the day"
     assert await store.read(lambda tx: blobs.get(tx, TENANT, loose.hash)) == b"loose"
@@ -1975,7 +1976,7 @@ async def removing_a_thread_leaves_nothing_of_it_in_any_table(store: Store) -> N
     named = {name for name, rows in before.items() if any(holds(row) for row in rows)}
     assert named == {"threads", "runs", "run_heads", "run_tags", "entries", "messages", "blob_refs"}
     assert set(await store.read(lambda tx: threads.run_ids(tx, TENANT, thread_id))) == gone - {thread_id}
-    await store.write(lambda tx: threads.remove(tx, TENANT, thread_id))
+    await store.write(lambda tx: archive.remove(tx, TENANT, thread_id))
     after = await store.snapshot()
     assert after == {name: [row for row in rows if not holds(row)] for name, rows in before.items()}
 
@@ -2125,7 +2126,7 @@ async def another_tenant_finds_and_changes_nothing(store: Store) -> None:
         await heads.set_cancel(tx, OTHER_TENANT, foreign.id, True)
         await messages.hide_run(tx, OTHER_TENANT, thread_id, foreign.id)
         await threads.touch(tx, OTHER_TENANT, thread_id)
-        await threads.remove(tx, OTHER_TENANT, thread_id)
+        await archive.remove(tx, OTHER_TENANT, thread_id)
         assert await runs.promote(tx, OTHER_TENANT, thread_id) is None
         assert not await runs.requeue(tx, OTHER_TENANT, foreign.id, RunStatus.RUNNING, at=1)
         assert not await agents.set_enabled(tx, OTHER_TENANT, "a", False)
@@ -2164,7 +2165,7 @@ async def the_same_ids_under_two_tenants_are_two_things(store: Store) -> None:
     await store.orphan(pair[0], dead=True)
     assert await store.snapshot(of=OTHER_TENANT) == theirs
     assert (await store.run(pair[1].run)).status is RunStatus.RUNNING
-    await store.write(lambda tx: threads.remove(tx, TENANT, thread_id))
+    await store.write(lambda tx: archive.remove(tx, TENANT, thread_id))
     assert await store.snapshot(of=OTHER_TENANT) == theirs
     assert not (await store.append(pair[1], step("s#1"))).refused
 

@@ -112,7 +112,10 @@ _RESULT: Final = ("verdict", "steps", "at", "reason", "recorded", "requested", "
 @router.post(
     "/v1/runs/{run_id}/replay",
     response_model=ReplayOut,
-    responses={202: {"model": ReplayOut, "description": "It takes longer: poll `Location`."}, **problems(404, 409)},
+    responses={
+        202: {"model": ReplayOut, "description": "It takes longer: poll `Location`."},
+        **problems(404, 409, 422),
+    },
     tags=["time travel"],
 )
 async def replay_run(request: Request, run_id: str, principal: Reads, idempotency_key: KeyHeader = None) -> Response:
@@ -133,7 +136,7 @@ async def replay_run(request: Request, run_id: str, principal: Reads, idempotenc
 @router.get(
     "/v1/runs/{run_id}/replays/{replay_id}",
     response_model=ReplayOut,
-    responses={202: {"model": ReplayOut, "description": "It is under way."}, **problems(404)},
+    responses={202: {"model": ReplayOut, "description": "It is under way."}, **problems(404, 422)},
     tags=["time travel"],
 )
 async def get_replay(request: Request, run_id: str, replay_id: str, principal: Reads) -> Response:
@@ -153,7 +156,7 @@ async def get_replay(request: Request, run_id: str, replay_id: str, principal: R
 @router.get(
     "/v1/runs/{run_id}/export",
     response_class=Response,
-    responses={200: {"content": {NDJSON: {}}, "description": "The run, as JSON lines."}, **problems(404)},
+    responses={200: {"content": {NDJSON: {}}, "description": "The run, as JSON lines."}, **problems(404, 422)},
     tags=["time travel"],
 )
 async def export_run(request: Request, run_id: str, principal: Reads) -> Response:
@@ -169,7 +172,7 @@ async def export_run(request: Request, run_id: str, principal: Reads) -> Respons
     response_model=ImportsOut,
     status_code=201,
     openapi_extra={"requestBody": {"required": True, "content": {NDJSON: {"schema": {"type": "string"}}}}},
-    responses=problems(409, 413, 415, 422),
+    responses=problems(400, 409, 413, 415, 422),
     tags=["time travel"],
 )
 async def import_runs(request: Request, principal: Writes, idempotency_key: KeyHeader = None) -> Response:

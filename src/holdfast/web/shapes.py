@@ -536,8 +536,8 @@ Differs = Literal["missing", "kind", "name", "arguments", "status", "output", "e
 
 
 class DivergenceOut(Shape):
-    """The first step that is not the same. `missing`: one of the runs has no step of this key; its side shows what it did
-    there instead, null if it had come to its end."""
+    """The first step that is not the same. `missing`: one of the runs has no step of this key; its side shows what it
+    did there instead, null if it had come to its end."""
 
     key: str
     kind: StepKind

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from holdfast.domain import ids, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.threads import ThreadStatus
-from holdfast.service import events, history, runs, threads
+from holdfast.service import deleting, events, history, runs, threads
+from holdfast.service.deleting import Branches
 from holdfast.service.runs import RunFilter
 from holdfast.service.threads import Change, NewThread, ThreadFilter
 from holdfast.web import paging, routing, shapes, streams, views
@@ -103,9 +104,21 @@ async def change_thread(request: Request, thread_id: str, body: ThreadChangeIn, 
     responses={204: {"description": "Deleted."}, **problems(404, 409, 422)},
     tags=["threads"],
 )
-async def delete_thread(request: Request, thread_id: str, principal: Writes) -> Response:
-    """Delete a thread with its runs, their journals and messages. 409 `thread_busy` while one of them is alive."""
-    await threads.remove(house_of(request), principal, routing.thread_id(thread_id))
+async def delete_thread(
+    request: Request,
+    thread_id: str,
+    principal: Writes,
+    branches: Annotated[
+        Literal["delete", "copy"] | None,
+        Query(description="What becomes of its branches: `delete` them too, or they keep a `copy` of what they read."),
+    ] = None,
+) -> Response:
+    """Delete a thread with its runs, their journals and messages. 409 `thread_busy` while one of them is alive.
+
+    While branches read it, 409 `has_branches` unless `branches` says what becomes of them. All goes or nothing.
+    """
+    wanted = Branches.REFUSE if branches is None else Branches(branches)
+    await deleting.remove(house_of(request), principal, routing.thread_id(thread_id), wanted)
     return Response(status_code=204)
 
 

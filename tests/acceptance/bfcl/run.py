@@ -31,6 +31,7 @@ WAITS_MAX = 5
 PAGE = 200
 CONCURRENCY = 16
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+REPLAYS = 2
 FAILURES_SHOWN = 20
 
 Advance = Callable[[str], None]
@@ -48,10 +49,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One run: how it ended, and the calls its journal tells of, per model response."""
+    """One run: how it ended, the calls its journal tells of, per model response, and how its replay diverged."""
 
     run: Mapping[str, Any]
     responses: list[list[Executed]]
+    diverged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ async def _converse(client: httpx.AsyncClient, case: Case) -> list[Turn]:
     turns: list[Turn] = []
     for turn in range(len(case.prompts)):
         run = await _ended(client, await _start(client, case, turn))
-        turns.append(Turn(run, recorded.from_journal(await _journal(client, run["id"]))))
+        responses = recorded.from_journal(await _journal(client, run["id"]))
+        turns.append(Turn(run, responses, await _diverged(client, run["id"])))
         if run["status"] != "succeeded":
             break
     return turns
@@ -175,6 +178,17 @@ async def _step(client: httpx.AsyncClient, run_id: str, seq: int) -> dict[str, A
     return _body(await client.get(f"/v1/runs/{run_id}/steps/{seq}"))
 
 
+async def _diverged(client: httpx.AsyncClient, run_id: str) -> str:
+    """What replays of the run say, if they do not say that the code does what it did: twice, as they have no memory."""
+    for _ in range(REPLAYS):
+        found = _body(await client.post(f"/v1/runs/{run_id}/replay"))
+        while found["status"] == "pending":
+            found = _body(await client.get(f"/v1/runs/{run_id}/replays/{found['id']}"))
+        if found["verdict"] != "identical":
+            return f"its replay {found['verdict']} at step {found['at']}: {found['message']}"
+    return ""
+
+
 def _body(response: httpx.Response) -> dict[str, Any]:
     if response.is_error:
         raise RuntimeError(f"{response.request.method} {response.request.url.path}: {response.text}")
@@ -197,6 +211,8 @@ def _broken(
     for number, turn in enumerate(turns):
         if turn.run["status"] != "succeeded":
             return f"turn {number}, run {turn.run['id']}: {turn.run['status']} {turn.run.get('error')}"
+        if turn.diverged:
+            return f"turn {number}, run {turn.run['id']}: {turn.diverged}"
         if unequal := recorded.disagreement(turn.responses, log.get(turn.run["id"], [])):
             return f"turn {number}, run {turn.run['id']}: {unequal}"
     answers = [[executed.result for response in turn.responses for executed in response] for turn in turns]

@@ -12,13 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import jsonpatch
 
 from holdfast.domain import ids
 from tests import databases
 
 _RUNS = (
     "SELECT id, agent, status, thread_id, parent_id, error, output_pos, ended_at, claimable_at, rank, root_id,"
-    " forked_run FROM runs"
+    " forked_run, has_state FROM runs"
 )
 _HEADS = "SELECT run_id, epoch, pos, seq, owner, lease_until FROM run_heads"
 _ENTRIES = (
@@ -69,9 +70,11 @@ class Found:
     rank: int
     root: bytes
     forked: bool
+    has_state: bool
     head: tuple[int, int, int, Any, Any] = (0, 0, 0, None, None)
     entries: list[Step] = field(default_factory=list[Step])
     kept: list[Step] = field(default_factory=list[Step])  # of other runs: this is a fork, and goes on from there
+    pieces: int = 0  # of how many
 
     @property
     def input(self) -> Any:
@@ -81,7 +84,7 @@ class Found:
     def alias(self) -> str:
         if self.entries[0].type == "run.forked":
             said = self.input
-            return f"{self.agent} at {said['at']} of {len(self.kept)}: {said['edits']} {said['effects']}"
+            return f"{self.agent} at {said['at']}, {self.pieces} deep: {said['edits']} {said['effects']}"
         return f"{self.agent}({json.dumps(self.input)})"
 
     @property
@@ -141,7 +144,7 @@ class Held:
 class State:
     runs: dict[str, Found]
     messages: dict[bytes, list[tuple[int, str, int, str, bool]]]
-    below: dict[bytes, int]
+    below: dict[bytes, int] = field(default_factory=dict[bytes, int])
 
     def named(self, run: Found) -> str:
         """What the oracle calls it: what a fork calls is not what its parent called."""
@@ -189,18 +192,20 @@ async def _postgres_rows(url: str, queries: tuple[str, ...]) -> Any:
 
 def _state(runs: Any, heads: Any, entries: Any, messages: Any, lineage: Any, branches: Any) -> State:
     found: dict[bytes, Found] = {}
-    for id, agent, status, thread, _, error, output_pos, ended_at, claimable_at, rank, root, forked in runs:
+    for id, agent, status, thread, _, error, output_pos, ended_at, claimable_at, rank, root, forked, has_state in runs:
         ended, claimable = ended_at is not None, claimable_at is not None
         alias = ids.text(ids.RUN, id)
         found[id] = Found(
-            alias, agent, status, thread, _json(error), output_pos, ended, claimable, rank, root, forked is not None
-        )
+            alias, agent, status, thread, _json(error), output_pos, ended, claimable, rank, root, forked is not None,
+            has_state is not None,
+        )  # fmt: skip
     for row in heads:
         found[row[0]].head = row[1:6]
     for row in entries:
         found[row[0]].entries.append(Step(*row[1:11], _json(row[11]), _json(row[12])))
     for run_id, source, pos, _ in lineage:
         fork = found[run_id]
+        fork.pieces += 1
         fork.kept += [e for e in found[source].entries if fork.base[0] < e.pos <= pos]
     threads: dict[bytes, list[tuple[int, str, int, str, bool]]] = {}
     for thread, position, run, pos, role, void in messages:
@@ -230,6 +235,8 @@ def demand_sound(state: State) -> None:
         assert (owner is not None) == (run.status == "running") == (lease_until is not None), f"{run.alias}: {run}"
         ends = [e.type for e in run.entries if e.type in _TERMINAL]
         assert len(ends) == run.ended, f"{run.alias} ended {len(ends)} times"
+        assert run.has_state == any(e.kind == "state" for e in run.entries), f"{run.alias}: {run.has_state}"
+    demand_versions(state)
     under_way = {run.thread for run in state.runs.values() if not run.ended}
     for thread, found in state.messages.items():
         # A transaction is not committed in line with the other calls of its turn: it may come first for a while.
@@ -241,6 +248,20 @@ def demand_sound(state: State) -> None:
         )
         for _, run_id, pos, _, _ in found:
             assert pos <= state.runs[run_id].head[1], "a message without its entry"
+
+
+def demand_versions(state: State) -> None:
+    """Versions of a thread's state are dense, in the order of its runs and of their entries, and each patch fits."""
+    for thread in {run.thread for run in state.runs.values() if not run.forked}:
+        document: Any = None
+        version = 0
+        for run in sorted((r for r in state.runs.values() if r.thread == thread), key=lambda r: r.rank):
+            changes = [e.payload for e in run.entries if e.kind == "state" and e.status == "succeeded"]
+            for number, change in enumerate(changes):
+                version += 1
+                assert change["version"] == version, f"{run.alias}: version {change['version']} instead of {version}"
+                assert number or change["patch"][0]["path"] == "", f"{run.alias} begins without a snapshot"
+                document = jsonpatch.apply_patch(document, change["patch"])
 
 
 def demand_quiet(state: State) -> None:
@@ -347,7 +368,8 @@ def _numbered(run: Found, key: str) -> str:
 
 
 def _told(step: Step) -> Any:
-    payload = None if step.kind == "value" else _plain(step.payload)
+    # What parallel branches publish comes in any order: `demand_sound` looks at that.
+    payload = None if step.kind in ("value", "state") else _plain(step.payload)
     return (step.kind, step.name, step.status, step.attempt, payload, _plain(step.error))
 
 

@@ -106,6 +106,19 @@ async def linger(ctx: ToolContext, what: str) -> str:
     return f"{what} changed"
 
 
+@tool(effect="keyed")
+async def change_and_publish(ctx: ToolContext, what: str) -> str:
+    """Change something, and say so in the thread's state."""
+    auditor.executed(f"{ctx.run_id}:{ctx.key}")
+    await ctx.state.update(_noting(what))
+    await ctx.state.update({"last": what})
+    return f"{what} changed"
+
+
+def _noting(what: str) -> Callable[[Any], Any]:
+    return lambda document: {**document, "log": sorted([*document["log"], what])}
+
+
 # --- agents ----------------------------------------------------------------------------------------------------------
 
 chat = Agent("chat", model=model("chat", "hello"))
@@ -227,6 +240,25 @@ async def loop(ctx: Context, n: int) -> int:
     return total
 
 
+@workflow("publishing", tools=[change_and_publish])
+async def publishing(ctx: Context, n: int) -> dict[str, Any]:
+    """What it publishes on the way may come in another order; what has come of it at the end may not differ."""
+    me = ctx.info.run_id
+    begun = await ctx.state.get()
+    await ctx.step("a", work, me, "a#1", n)
+    await ctx.state.set({"n": n, "log": [f"begun {n}"]})
+
+    async def branch(place: int, name: str) -> None:
+        await ctx.state.update({name: 1})
+        await ctx.step(name, work, me, f"g#1.{place}/{name}#1", n)
+        await ctx.state.update(_noting(name))
+
+    await ctx.gather(branch(0, "x"), branch(1, "y"))
+    gathered = await ctx.state.get()
+    await ctx.step("e", change_and_publish, "e")
+    return {"begun": begun, "gathered": gathered, "ended": await ctx.state.get()}
+
+
 @workflow("lingering")
 async def lingering(ctx: Context) -> str:
     me = ctx.info.run_id
@@ -319,7 +351,7 @@ async def poison(ctx: Context) -> None:
 
 AGENTS = [
     chat, streaming, sequential, parallel, structured, refunds, handing, asked, asking,
-    flow, sleeper, broken, parent, patient, loop, lingering, holding, stuck, brief_flow, poison,
+    flow, sleeper, broken, parent, patient, loop, publishing, lingering, holding, stuck, brief_flow, poison,
 ]  # fmt: skip
 
 
@@ -373,6 +405,11 @@ async def two_turns(client: Client) -> None:
     await client.start("second", "chat", "two", thread="t")
 
 
+async def publishes_twice(client: Client) -> None:
+    await client.start("first", "publishing", 1, thread="t")
+    await client.start("second", "publishing", 2, thread="t")
+
+
 async def a_cancel(client: Client) -> None:
     await client.start("run", "lingering")
     await client.until("lingering", "run")
@@ -407,6 +444,7 @@ SCENARIOS: dict[str, Scenario] = {
     "agent-as-tool": Scenario(one("asking", "go"), ordered=False),
     "hand-off": Scenario(one("handing", "go")),
     "restart": Scenario(one("loop", 1)),
+    "published-state": Scenario(publishes_twice),
     "cancel": Scenario(a_cancel, one("lingering"), "lingering(null)", "cancel"),
     "interrupt": Scenario(an_interrupt, no_interrupt, "lingering(null)", "second"),
 }

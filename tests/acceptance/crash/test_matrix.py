@@ -29,7 +29,7 @@ POINTS: tuple[CommitPoint, ...] = ("before_commit", "after_commit")
 # Scenarios of which the sample, too, takes every write on SQLite; of the others it takes every nth.
 WHOLE = frozenset({"sequential-tools", "workflow", "sleep-parked", "cancel"})
 EVERY_NTH = {"sqlite": 4, "postgresql": 9}
-TWICE = ("sequential-tools", "workflow", "child-parked", "restart")
+TWICE = ("sequential-tools", "workflow", "child-parked", "restart", "published-state")
 LEASE_MS = {"sqlite": 15_000, "postgresql": 250}
 
 
