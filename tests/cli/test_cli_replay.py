@@ -154,6 +154,15 @@ def test_code_that_never_ends_is_killed(
     assert "no end within 3 s" in said.out
 
 
+def test_code_that_ends_its_process_takes_no_other_run_down(
+    project: Path, recorded: list[str], command: Command
+) -> None:
+    change(project, '    print("to standard output")', "    import os; os._exit(3)")
+    said = command("replay", "desk.py", recorded[1], recorded[0])
+    assert (said.code, said.out.splitlines()[-1]) == (2, "1 identical, 1 failed")
+    assert "exit code 3" in said.out
+
+
 def test_a_server_with_a_target_replays_in_a_process_of_its_own(project: Path, recorded: list[str]) -> None:
     with Process("dev", "desk.py", "--no-reload", "--port", "0", cwd=project) as server:
         url = server.url()

@@ -259,6 +259,8 @@ async def test_events_hold_the_fields_that_the_reference_tells_of(sqlite_url: st
     async with _client(sqlite_url) as client:
         for agent, input in (("referring", "Hello"), ("again", 1), ("assistant", "Hello")):
             await follow(client, await start(client, agent, input))
+        forked = await client.post(f"/v1/runs/{await start(client, 'assistant', 'Hello')}/fork", json={"at": 1})
+        await follow(client, forked.json()["id"])
         failed = await start(client, "everything", None)
         await follow(client, failed)
         await client.post(f"/v1/runs/{failed}/retry")

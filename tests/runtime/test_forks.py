@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
 
-from holdfast import Agent, Confirm, Context, Holdfast, ToolContext, tool, workflow
+from holdfast import Agent, Confirm, Context, EffectInfo, Holdfast, ToolContext, tool, workflow
 from holdfast.domain import limits
 from holdfast.domain.access import LOCAL_PRINCIPAL, Principal, PrincipalKind, Scope
 from holdfast.domain.errors import Conflict, Invalid, NotFound, Refused
@@ -425,6 +425,36 @@ async def test_a_call_of_the_parent_that_has_no_result_yet_is_not_taken_for_one_
     assert LOST == ["a"]
     again = await waiting(hf, await fork(hf, parent, 1, repeat=Repeat.EXECUTE))
     assert (again.run.status, LOST) == (RunStatus.WAITING, ["a", "a"])
+
+
+@tool(effect="keyed")
+async def book(ctx: ToolContext, what: str) -> str:
+    """Book."""
+    world.append(what)
+    return f"booked {what}"
+
+
+@book.compensate
+async def unbook(ctx: ToolContext, effect: EffectInfo) -> None:
+    world.append("undone")
+
+
+@workflow("trip", tools=[book], compensate=("failure",))
+async def trip(ctx: Context, fails: bool) -> str:
+    booked = await ctx.step("book", book, "a room")
+    if fails:
+        raise ValueError("it is not to be")
+    return booked
+
+
+async def test_what_the_parent_did_and_undid_counts_as_not_done(desk: Desk) -> None:
+    hf = await desk.open(trip)
+    parent = await ended(hf, await start(hf, "trip", True))
+    assert (parent.run.status, world) == (RunStatus.FAILED, ["a room", "undone"])
+    made = await fork(hf, parent, 0, message=False)
+    await resolve(hf, await question(hf, made), "approve")
+    assert output(await ended(hf, made)) == "booked a room"
+    assert world == ["a room", "undone", "a room"]
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

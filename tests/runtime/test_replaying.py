@@ -30,7 +30,7 @@ from holdfast.domain.forks import Repeat
 from holdfast.domain.ids import RunId
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Reason, Replay, Verdict
-from holdfast.domain.runs import RunView
+from holdfast.domain.runs import OnBusy, RunView
 from holdfast.runtime.replayers import InThread
 from holdfast.service import forks, importing, recordings
 from holdfast.testing import Call, Fail, ScriptedModel
@@ -554,6 +554,33 @@ async def test_an_imported_run_is_recorded_as_it_was(desk: Desk) -> None:
         assert [(m.position, m.payload) for m in now.messages] == [(m.position, m.payload) for m in was.messages]
         assert now.blobs == was.blobs
     assert await replays.assert_identical([hf]) >= 5
+
+
+async def test_an_imported_run_can_be_forked_and_the_fork_replays(desk: Desk) -> None:
+    hf = await desk.open(desk_agent())
+    was = await record(hf, await outcome(hf, "desk", "A lamp!"))
+    ((imported,), _) = await importing.load(hf.house, LOCAL_PRINCIPAL, list(portable.written(was)))
+    for at in (1, 3):
+        ask = forks.ForkRun(run_id=imported.run_id, at=at)
+        view = await ended(hf, (await forks.fork(hf.house, LOCAL_PRINCIPAL, ask)).view)
+        assert output(view) == "It is yours."
+
+
+async def test_what_was_rolled_back_before_a_run_stays_out_of_its_history(desk: Desk) -> None:
+    @workflow("asks")
+    async def asks(ctx: Context, text: str) -> None:
+        await ctx.ask(text)
+
+    greeter = Agent("greeter", model=ScriptedModel(["Hello."]))
+    hf = await desk.open(asks, greeter)
+    first = await start(hf, "asks", "Well?", thread="t")
+    await question(hf, first)
+    view = await outcome(hf, "greeter", "Hi.", thread="t", on_busy=OnBusy.ROLLBACK)
+    was = await record(hf, view)
+    assert [m.void for m in was.messages] == [True]
+    now = await brought_in(hf, was)
+    assert [m.void for m in now.messages] == [True]
+    assert (await replayed(now, greeter)).verdict is Verdict.IDENTICAL
 
 
 async def test_a_fork_goes_out_and_comes_in_with_what_it_inherited(desk: Desk) -> None:

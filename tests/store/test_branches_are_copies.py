@@ -397,7 +397,7 @@ def test_a_branch_reads_like_a_full_copy_on_sqlite(sqlite_template: Path) -> Non
     with TemporaryDirectory() as directory:
         path = Path(directory, "branches.db")
 
-        @settings(max_examples=1_500 if THOROUGH else 60)
+        @settings(max_examples=1_500 if THOROUGH else 40)
         @given(st.data())
         def check(data: st.DataObject) -> None:
             for old in Path(directory).glob("branches.db*"):

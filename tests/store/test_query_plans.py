@@ -19,15 +19,18 @@ from holdfast.domain.effects import EffectStatus
 from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, RunId, ThreadId
 from holdfast.domain.journal import StepKind
 from holdfast.domain.runs import Run, RunStatus
+from holdfast.domain.threads import BranchOf
 from holdfast.store import (
     agents,
     approvals,
+    archive,
     awaited,
     claims,
     effects,
     entries,
     heads,
     idempotency,
+    lineage,
     messages,
     principals,
     runs,
@@ -42,14 +45,18 @@ from holdfast.store.awaited import Await, Awaited, EventWait
 from holdfast.store.base import Tx
 from holdfast.store.effects import EffectFilter
 from holdfast.store.heads import Head
+from holdfast.store.lineage import RunPiece
+from holdfast.store.messages import ThreadPiece
 from holdfast.store.runs import RunFilter
 from holdfast.store.states import Publish
+from holdfast.store.threads import ThreadFilter
 from holdfast.testing.store import MIDNIGHT_MS, TENANT, WORKER_A, WORKER_B, Clock, Store, step
 from tests import databases
 
 RUN, THREAD = RunId(b"r" * 16), ThreadId(b"t" * 16)
 EFFECT, APPROVAL = EffectId(b"e" * 16), ApprovalId(b"a" * 16)
 HELD = 1_000
+PIECES = (ThreadPiece(ThreadId(b"s" * 16), RunId(b"q" * 16), 5, 9, 12),)
 
 
 class Undo(Exception):
@@ -94,6 +101,7 @@ class Explaining:
 
 
 ENDED = 2_000
+FORKS = 300
 
 
 async def populate(store: Store) -> None:
@@ -119,7 +127,25 @@ async def populate(store: Store) -> None:
             await principals.add_key(tx, ApiKey(TENANT, KeyId(store.new_id()), LOCAL_ADMIN, "k", b"d", 1, None, None))
 
     await store.write(body)
+    await populate_branches(store, rows)
     await populate_holds(store)
+
+
+async def populate_branches(store: Store, rows: list[Run]) -> None:
+    """Some of the runs are forks of one another, each on a branch."""
+
+    async def body(tx: Tx) -> None:
+        for source, run in zip(rows[:FORKS], rows[FORKS:], strict=False):
+            thread_id = ThreadId(store.new_id())
+            branch_of = BranchOf(source.thread_id, source.id, 1)
+            await threads.add(tx, threads.new(TENANT, thread_id, LOCAL_ADMIN, 1, branch_of=branch_of))
+            fork = replace(run, id=RunId(store.new_id()), thread_id=thread_id, forked_run=source.id, forked_at=1)
+            await runs.add(tx, fork)
+            await heads.add(tx, Head(TENANT, fork.id, 1, 1, 0, None, None, 0, False))
+            await lineage.add_run(tx, TENANT, fork.id, [RunPiece(source.id, source.thread_id, 1, 0)])
+            await lineage.add_thread(tx, TENANT, thread_id, [ThreadPiece(source.thread_id, source.id, 1, 1, 1)])
+
+    await store.write(body)
     await populate_states(store)
 
 
@@ -274,8 +300,38 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda tx: awaited.oldest(tx, TENANT, RUN, EventWait("busy", "", 0)),
     ),
     "old events": ("ix_awaited_events_created_at", awaited.expire),
+    "what a run reads": ("pk_run_lineage|PRIMARY KEY", lambda tx: lineage.of_run(tx, TENANT, RUN)),
+    "what a thread reads": ("pk_thread_lineage|PRIMARY KEY", lambda tx: lineage.of_thread(tx, TENANT, THREAD)),
+    "who reads a thread": ("ix_thread_lineage_source", lambda tx: archive.readers(tx, TENANT, THREAD)),
+    "which archived threads it reads": (
+        "pk_thread_lineage|PRIMARY KEY",
+        lambda tx: archive.archived_sources(tx, TENANT, THREAD),
+    ),
+    "forks of a run": ("ix_runs_forked", lambda tx: runs.page(tx, TENANT, RunFilter(forked_run=RUN))),
+    "branches of a thread": ("ix_threads_branch", lambda tx: threads.page(tx, TENANT, ThreadFilter(branch_of=THREAD))),
+    "a thread that is forked": ("pk_threads|autoindex_threads_1", lambda tx: threads.share(tx, TENANT, THREAD)),
+    "where a step stands": (
+        "pk_entries|autoindex_entries_1",
+        lambda tx: _tolerant(entries.pos_of_seq(tx, TENANT, RUN, 500, pos_max=1_000, seq_max=900)),
+    ),
+    "a page of a piece": (
+        "pk_messages|PRIMARY KEY",
+        lambda tx: messages.page(tx, TENANT, THREAD, 0, 9, PIECES),
+    ),
+    "the end of a piece": (
+        "pk_messages|PRIMARY KEY",
+        lambda tx: messages.last_of_run(tx, TENANT, THREAD, RUN, 5, 9),
+    ),
+    "an effect, for who looks": ("ux_effects_id", lambda tx: effects.shown(tx, TENANT, EFFECT)),
+    "a question, for who looks": ("pk_approvals|approvals_1", lambda tx: approvals.shown(tx, TENANT, APPROVAL)),
     "expired idempotency keys": ("ix_idempotency_keys_created_at", idempotency.expire),
 }
+
+
+async def _tolerant(work: Any) -> None:
+    """The plan counts; that there is no such step does not."""
+    with pytest.raises(AssertionError, match="is not in the journal"):
+        await work
 
 
 @pytest.mark.parametrize("name", ON_INDEX)
@@ -310,6 +366,42 @@ async def test_a_claim_and_a_recovery_read_no_table_from_end_to_end(store: Store
         scans = [line for line in plan.splitlines() if line.startswith("SCAN ") and " INDEX " not in line]
         assert not [line for line in scans if line != "SCAN CONSTANT ROW"], plan
         assert "Seq Scan" not in plan, plan
+
+
+def whole_tables(plan: str) -> list[str]:
+    scans = [line for line in plan.splitlines() if line.startswith("SCAN ") and " INDEX " not in line]
+    return [line for line in plan.splitlines() if "Seq Scan" in line] + [s for s in scans if s != "SCAN CONSTANT ROW"]
+
+
+async def test_what_is_read_of_a_piece_is_read_by_position(store: Store) -> None:
+    where = (TENANT, THREAD)
+
+    async def work(tx: Any) -> None:
+        await messages.page(tx, *where, 0, 9, PIECES)
+        await messages.backwards(tx, *where, 99, 9, PIECES)
+        await messages.between(tx, *where, 1, 99, PIECES)
+        await messages.turn_start(tx, *where, 99, 3, PIECES)
+
+    found = await plans(store, work)
+    assert len(found) == 8, "one statement for the piece, one for the thread's own"
+    for plan in found:
+        assert "TEMP B-TREE" not in plan, plan
+        assert "Sort" not in plan, plan
+        assert not whole_tables(plan), plan
+
+
+async def test_archiving_and_removing_a_thread_read_no_table_from_end_to_end(store: Store) -> None:
+    found = await store.read(lambda tx: threads.page(tx, TENANT, ThreadFilter(limit=200)))
+    thread = next(view.thread for view in found if view.thread.branch_of is not None)
+    assert thread.branch_of is not None
+    source = thread.branch_of.thread_id
+
+    async def work(tx: Any) -> None:
+        await archive.archive(tx, TENANT, source, lambda stored: [])
+        await archive.remove(tx, TENANT, thread.id)
+
+    for plan in await plans(store, work):
+        assert not whole_tables(plan), plan
 
 
 async def test_claimable_runs_come_from_the_index_in_order(store: Store) -> None:

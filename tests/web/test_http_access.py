@@ -393,7 +393,12 @@ async def test_another_tenants_resources_are_unknown_ones(either: Server) -> Non
         "{effect_id}": asked["effect_id"],
     }
     nobodys = {name: "1" if name == "{seq}" else f"{id[:3]}_{'0' * 26}" for name, id in ours.items()}
-    bodies = {"/v1/approvals/": {"decision": "approve"}, "/v1/effects/": {"outcome": "committed"}}
+    bodies: dict[str, dict[str, Any]] = {
+        "{approval_id}/resolve": {"decision": "approve"},
+        "{effect_id}/resolve": {"outcome": "committed"},
+        "/fork": {"at": 0},
+        "/edit": {"message_id": f"msg_{'0' * 26}", "message": "x"},
+    }
     checked = 0
     for route in api.routes_of(either.app):
         if "_id}" not in route.path or "agent_id" in route.path:
@@ -404,7 +409,7 @@ async def test_another_tenants_resources_are_unknown_ones(either: Server) -> Non
                 path = route.path
                 for name, value in names.items():
                     path = path.replace(name, value)
-                body = next((body for start, body in bodies.items() if path.startswith(start)), {})
+                body = next((body for end, body in bodies.items() if route.path.endswith(end)), {})
                 sent = body if method in ("POST", "PATCH") else None
                 response = await either.http.request(method, path, headers=other.headers, json=sent)
                 answer = response.json()

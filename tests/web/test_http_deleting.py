@@ -145,7 +145,7 @@ async def test_a_fork_of_a_child_run_is_a_branch_of_what_called_it(either: Serve
     made = await fork(either, child, {"at": 0})
     assert await delete(either, run) == (409, "has_branches")
     assert await delete(either, run, "copy") == (204, None)
-    assert (await either.settled(made["id"]))["output"] == 1
+    assert (await either.settled(made["id"]))["output"] == child["output"]
     assert [one["id"] for one in await listed(either, "/v1/runs?include_children=true", 50)] == [made["id"]]
     assert await delete(either, made) == (204, None)
     assert await rows(either) == {}

@@ -14,7 +14,7 @@ from holdfast.domain import limits
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Replayed
 from holdfast.runtime.replayers import InThread, Replayers
-from tests.web.serving import Server, outsider
+from tests.web.serving import ADMIN, Server, outsider
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -245,6 +245,25 @@ async def test_an_import_is_json_lines_and_bounded(server: Server) -> None:
     assert (await server.http.post("/v1/runs/import", content=body, headers=NDJSON)).status_code == 201
     answer = await server.http.post("/v1/runs/import", content=b"x" * (limits.IMPORT_BYTES_MAX + 1), headers=NDJSON)
     assert answer.status_code == 413
+
+
+async def test_who_may_read_runs_may_replay_and_export_them_and_no_more(server: Server) -> None:
+    run = await ended(server, "echo", 1)
+    at = (await server.http.post(f"/v1/runs/{run['id']}/replay")).headers["location"]
+    body = await exported(server, run)
+    routes = [("POST", f"/v1/runs/{run['id']}/replay"), ("GET", at), ("GET", f"/v1/runs/{run['id']}/export")]
+    statuses: dict[str, list[int]] = {}
+    for scope in ("runs:read", "threads:read", "runs:write"):
+        token = (await server.auth.create_key(ADMIN, scope, scopes=[scope])).token
+        headers = {"Authorization": f"Bearer {token}"}
+        answers = [await server.http.request(method, path, headers=headers) for method, path in routes]
+        answers.append(await server.http.post("/v1/runs/import", content=body, headers={**NDJSON, **headers}))
+        statuses[scope] = [answer.status_code for answer in answers]
+    assert statuses == {
+        "runs:read": [200, 200, 200, 403],
+        "threads:read": [403, 403, 403, 403],
+        "runs:write": [403, 403, 403, 201],
+    }
 
 
 async def test_another_tenants_runs_are_not_found(server: Server) -> None:

@@ -156,6 +156,31 @@ async def test_a_thread_shows_what_its_runs_published(database_url: str) -> None
         assert missing["code"] == "thread_not_found"
 
 
+async def test_a_run_that_has_not_begun_has_one_moment(either: Server) -> None:
+    response = await either.http.post(
+        "/v1/runs", json={"agent": "chat", "input": "Hi.", "start_after": "2099-01-01T00:00:00Z"}
+    )
+    run = response.json()
+    seen = (await either.http.get(f"/v1/runs/{run['id']}/state")).json()
+    assert (seen["at"], seen["last"], seen["status"]) == (0, 0, "queued")
+    assert (seen["messages"]["data"], seen["pending_calls"], seen["position"]) == ([], [], [])
+    assert (await either.http.get(f"/v1/runs/{run['id']}/diff/{run['id']}")).json()["identical"]
+
+
+async def test_a_failed_run_that_was_retried_is_shown_as_it_was_before_and_after(either: Server) -> None:
+    run = await either.start("broken", wait=30)
+    failed = (await either.http.get(f"/v1/runs/{run['id']}/state")).json()
+    assert (failed["status"], failed["steps"][0]["name"], failed["steps"][0]["status"]) == ("failed", "bad", "failed")
+    either.desk.broken = False
+    assert (await either.http.post(f"/v1/runs/{run['id']}/retry")).status_code == 202
+    run = await either.settled(run["id"])
+    now = (await either.http.get(f"/v1/runs/{run['id']}/state")).json()
+    assert (now["status"], now["output"], now["steps"][0]["status"]) == ("succeeded", "mended", "succeeded")
+    assert (now["steps"][0]["count"], now["steps"][0]["last_seq"]) == (1, 3), "what was declared void does not count"
+    then = (await either.http.get(f"/v1/runs/{run['id']}/state", params={"at": 1})).json()
+    assert [step["name"] for step in then["steps"]] == ["good"]
+
+
 @pytest.mark.parametrize("at", ["-1", "1.5", "x", "", "99999999999999999999", "1e3", " 1", "٣"])
 async def test_a_step_that_cannot_be_is_refused_and_the_answer_says_what_can(server: Server, at: str) -> None:
     run = await server.start("many", 3, wait=30)

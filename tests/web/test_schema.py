@@ -74,8 +74,9 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
         stop = asyncio.Event()
         async with serving(f"sqlite:///{path}") as server:
             started = [("chat", "Hi."), ("family", None), ("broken", None), ("sleepy", None)]
-            made = [await server.start(agent, said, wait=30) for agent, said in started]
+            made = [await server.start(agent, input, wait=30) for agent, input in started]
             held = [await held_by(server) for _ in range(HELD)]
+            said = await server.http.get(f"/v1/threads/{made[0]['thread_id']}/messages")
             spare = [await server.start("echo", n, wait=30) for n in range(3)]
             ids = {
                 "run_id": [run["id"] for run in made],
@@ -87,6 +88,7 @@ def live(sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 "approval_id": [approval for approvals, _ in held for approval in approvals],
                 "effect_id": [effect for _, effect in held],
                 "name": ["lookup"],
+                "message_id": [message["id"] for message in said.json()["data"]],
                 "seq": ["1", "2"],
                 "deleted": [run["thread_id"] for run in spare],
             }
@@ -135,6 +137,12 @@ def fill(case: schemathesis.Case, live: Live, dice: random.Random) -> None:
     if isinstance(case.query.get("at"), int) and dice.random() < 0.7:
         case.query["at"] = dice.choice([0, 1])
     body = case.body
+    if isinstance(body, dict) and isinstance(body.get("message_id"), str) and dice.random() < 0.7:
+        case.path_parameters["thread_id"] = live.ids["thread_id"][0]
+        known = live.ids["message_id"]  # what a user said is the first
+        body["message_id"] = known[0] if case.path.endswith("/edit") else dice.choice(known)
+    if isinstance(body, dict) and "message" in body and dice.random() < 0.7:
+        body["message"] = "Say it differently."
     if isinstance(body, dict) and "agent" in body and dice.random() < 0.7:
         body["agent"] = dice.choice(["echo", "many", "chat"])
         body.pop("thread_id", None)

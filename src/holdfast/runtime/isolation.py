@@ -12,7 +12,13 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from copy import deepcopy
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Final, NoReturn, cast
+from uuid import UUID
 
 from holdfast.domain.errors import RunError
 
@@ -61,16 +67,20 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 # -- deps -------------------------------------------------------------------------------------------------------------
 
-_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+# Values that nothing can be done with but read them. A class is one too: what it makes is the code's own.
+_PLAIN: Final = (
+    str, int, float, bytes, type(None), Enum, date, time, timedelta, tzinfo, Decimal, UUID, PurePath, type
+)  # fmt: skip
 _UNKNOWN: Final = object()
 
 
 def guarded(value: Any, told: Told, path: str = "ctx.deps") -> Any:
-    """What code under replay sees of `deps`: plain data is itself, everything else a guard that can be looked into and
-    named (to be given to `ctx.step`, which does not call it), and that refuses to be used."""
-    if isinstance(value, _PLAIN) or _is_plain(value):
+    """What code under replay sees of `deps`: plain data as it is (a copy, if it could be changed), everything else as a
+    guard that can be looked into and named (to be given to `ctx.step`, which does not call it), and that refuses to be
+    used."""
+    if isinstance(value, _PLAIN):
         return value
-    return Guard(value, told, path)
+    return deepcopy(value) if _is_plain(value) else Guard(value, told, path)
 
 
 def _is_plain(value: Any, depth: int = 8) -> bool:
@@ -138,6 +148,14 @@ class Guard:
         if hasattr(kind, "__bool__") or hasattr(kind, "__len__"):
             _refuse(self, "judge")
         return True
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Guard:
+            _refuse(self, "compare")
+        return real(self) is real(other)
+
+    def __hash__(self) -> int:
+        return id(real(self))
 
     def __repr__(self) -> str:
         return f"<{object.__getattribute__(self, '_path')}, guarded while this is replayed>"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from holdfast.domain import diffs, limits, patches
 from holdfast.domain.access import Principal
-from holdfast.domain.encoding import decode
+from holdfast.domain.encoding import decode, encode
 from holdfast.domain.ids import RunId
 from holdfast.domain.journal import Entry, StepKind, StepStatus
 from holdfast.domain.messages import calls_of, parts_of
@@ -112,10 +112,17 @@ async def between(
         other = await state_verbs.read_at(tx, other_view, other_at)
         ours, theirs = diffs.calls(this.moment.steps, other.moment.steps)
         one, two = await _side(tx, this, ours), await _side(tx, other, theirs)
-        patch = patches.made(one.published.document.value, two.published.document.value)
+        patch = _patch(one.published.document.value, two.published.document.value)
         return Diff(one, two, await _divergence(tx, this, other), await _talks(tx, this, other), patch)
 
     return await house.database.read(principal.tenant_id, body)
+
+
+def _patch(before: Any, after: Any) -> patches.Patch:
+    """From one document to another; the whole of it where that is less to read."""
+    patch = patches.made(before, after)
+    whole: patches.Patch = [{"op": "replace", "path": "", "value": after}]
+    return patch if len(encode(patch)) <= len(encode(whole)) else whole
 
 
 async def _side(tx: Tx, here: At, only: Sequence[Entry]) -> Side:

@@ -498,13 +498,16 @@ async def counterparts(house: House, run: Run, policy: EffectPolicy) -> list[Cou
 
     async def body(tx: Tx) -> list[Counterpart] | None:
         found: list[Counterpart] = []
+        undone: dict[RunId, dict[str, bool]] = {}
         if policy.of is None:
             return found
         parent = await _there(tx, run, policy.of)
         after = policy.at
         while parent is not None:
             page = await lineage.steps(tx, parent, after, _PAGE, bare=True)
-            found += [made for one in page if (made := await _made(tx, run, one)) is not None]
+            for source in {one.run_id for one in page} - undone.keys():
+                undone[source] = await effects.undone(tx, run.tenant_id, source)
+            found += [made for one in page if (made := await _made(tx, run, one, undone[one.run_id])) is not None]
             if len(page) < _PAGE:
                 begun = await effects.unrecorded(tx, run.tenant_id, parent.id)
                 return found + [Counterpart(name, digest, seq=0, known=False) for name, digest in begun]
@@ -520,13 +523,15 @@ async def _there(tx: Tx, run: Run, parent_id: RunId) -> Run | None:
     return None if parent is None or parent.archived else parent
 
 
-async def _made(tx: Tx, run: Run, one: Located) -> Counterpart | None:
-    """A tool's step as a counterpart; None for one that did nothing for certain."""
+async def _made(tx: Tx, run: Run, one: Located, undone: dict[str, bool]) -> Counterpart | None:
+    """A tool's step as a counterpart; None for one that did nothing for certain, or was undone."""
     step = one.entry
     if step.kind is not StepKind.TOOL or step.status is StepStatus.VOIDED or step.seq is None or step.key is None:
         return None
-    known = step.status is StepStatus.SUCCEEDED
-    if not known:
+    if undone.get(step.key):
+        return None
+    known = step.status is StepStatus.SUCCEEDED and step.key not in undone
+    if step.status is not StepStatus.SUCCEEDED:
         effect = (await effects.of_steps(tx, run.tenant_id, one.run_id, [step.key])).get(step.key)
         if effect is None or effect.status not in effects.MAY_HAVE_ACTED:
             return None

@@ -23,7 +23,7 @@ from holdfast.domain.runs import NO_USAGE, Run, RunStatus, Usage
 from holdfast.domain.threads import Message, Role
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, once
-from holdfast.store import blobs, claims, entries, heads, runs, threads
+from holdfast.store import blobs, claims, entries, heads, messages, runs, threads
 from holdfast.store.base import Rejected, Tx
 from holdfast.store.heads import Head
 
@@ -98,6 +98,7 @@ class _Import:
         self._run_id = run_id
         self._thread_id = ThreadId(house.determinism.new_id())
         self._batch = entries.Batch()
+        self._rolled_back: list[RunId] = []
         self._hashes = {hash: hashlib.sha256(data).digest() for hash, data in recorded.blobs.items()}
 
     async def made(self) -> Imported:
@@ -114,6 +115,8 @@ class _Import:
         refs = [NewBlob(self._hashes[hash], data) for hash, data in recorded.blobs.items()]
         await blobs.put(tx, [(thread.tenant_id, thread.id, blob) for blob in refs])
         await self._batch.write(tx)
+        for id in self._rolled_back:
+            await messages.hide_run(tx, thread.tenant_id, thread.id, id)
         return Imported(self._run_id, self._thread_id, recorded.of.run_id)
 
     # -- the thread before it -----------------------------------------------------------------------------------------
@@ -136,6 +139,8 @@ class _Import:
             input_position=first.position,
             archived=True,
         )
+        if any(message.void for message in said):
+            self._rolled_back.append(id)
         last = max(message.pos for message in said)
         await self._add_rows(run, last, 0)
         for message in said:

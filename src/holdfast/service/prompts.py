@@ -43,9 +43,7 @@ async def get(house: House, principal: Principal, run_id: RunId, seq: int) -> di
         pieces = await lineage.pieces_of(tx, run)
         said: Ranges = {}
         for first, last in ranges:
-            said[first, last] = await messages.page(
-                tx, tenant_id, run.thread_id, first - 1, last - first + 1, pieces
-            )
+            said[first, last] = await messages.page(tx, tenant_id, run.thread_id, first - 1, last - first + 1, pieces)
         return record, said, {hash: await blobs.get(tx, tenant_id, hash) or b"null" for hash in hashes}
 
     record, said, found = await house.database.read(tenant_id, body)

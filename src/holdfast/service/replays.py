@@ -17,7 +17,7 @@ from holdfast.domain.errors import Conflict, HoldfastError, NotFound, Unavailabl
 from holdfast.domain.ids import ReplayId, RunId
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import StoredReplay
-from holdfast.service import recordings
+from holdfast.service import recordings, runs
 from holdfast.service.house import House, Replayer
 from holdfast.service.idempotency import Key, Replay, answered, once
 from holdfast.store import replays
@@ -108,8 +108,8 @@ async def _conclude(house: House, replayer: Replayer, asked: StoredReplay, recor
 async def get(house: House, principal: Principal, run_id: RunId, replay_id: ReplayId) -> Asked:
     """A replay as it stands. Raises `NotFound` (`run_not_found`, `replay_not_found`)."""
     access.demand(principal, Scope.RUNS_READ)
-    recorded = await recordings.read(house, principal, run_id)
-    return Asked(await _get(house, principal, run_id, replay_id), recorded.agent)
+    view = await runs.get(house, principal, run_id)
+    return Asked(await _get(house, principal, run_id, replay_id), view.run.agent)
 
 
 async def _get(house: House, principal: Principal, run_id: RunId, replay_id: ReplayId) -> StoredReplay:

@@ -51,7 +51,6 @@ _SOURCES = (
     select(_l.source_id)
     .select_from(schema.thread_lineage.join(schema.threads, and_(_t.tenant_id == _l.tenant_id, _t.id == _l.source_id)))
     .where(_l.tenant_id == bindparam("b_tenant_id"), _l.thread_id == bindparam("b_id"), _t.archived_at.is_not(None))
-    .distinct()
 )
 
 
@@ -62,8 +61,10 @@ async def readers(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> list[Read
 
 
 async def archived_sources(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> list[ThreadId]:
-    """The archived threads that a branch reads: they may go with it."""
-    return [row[0] for row in await tx.all(_SOURCES, {"b_tenant_id": tenant_id, "b_id": thread_id})]
+    """The archived threads that a branch reads: they may go with it. Not DISTINCT, for which SQLite would rather go
+    through the index by source of a whole tenant."""
+    rows = await tx.all(_SOURCES, {"b_tenant_id": tenant_id, "b_id": thread_id})
+    return list(dict.fromkeys(row[0] for row in rows))
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------

@@ -529,6 +529,21 @@ async def unrecorded(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[s
     return [(row[0] or "", row[1]) for row in rows]
 
 
+_UNDONE = select(_f.key, _f.status).where(
+    _f.tenant_id == bindparam("b_tenant_id"),
+    _f.run_id == bindparam("b_run_id"),
+    _f.status.in_([
+        EffectStatus.COMPENSATING.value, EffectStatus.COMPENSATED.value, EffectStatus.COMPENSATION_FAILED.value,
+    ]),
+)  # fmt: skip
+
+
+async def undone(tx: Tx, tenant_id: TenantId, run_id: RunId) -> dict[str, bool]:
+    """The steps of a run that were undone, or were to be, by their keys: whether it is certain that they were."""
+    rows = await tx.all(_UNDONE, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return {row[0]: row[1] == EffectStatus.COMPENSATED.value for row in rows}
+
+
 async def get(tx: Tx, tenant_id: TenantId, run_id: RunId, key: str) -> Effect | None:
     row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_run_id": run_id, "b_key": key})
     return None if row is None else _effect(row)

@@ -46,7 +46,7 @@ from holdfast.domain.ids import (
 )
 from holdfast.domain.journal import Entry, EntryType, NewBlob, NewEntry, NewMessage, Phase, StepKind, StepStatus
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunStatus, Usage
-from holdfast.domain.threads import Role, ThreadStatus
+from holdfast.domain.threads import BranchOf, Role, ThreadStatus
 from holdfast.store import (
     agents,
     approvals,
@@ -73,6 +73,8 @@ from holdfast.store.claims import Claimed, Requeued
 from holdfast.store.effects import EffectFilter, Plan, Replan, Settle, Start
 from holdfast.store.heads import Head
 from holdfast.store.journal import Append, Appended, Finish, Op, Park, Release
+from holdfast.store.lineage import RunPiece
+from holdfast.store.messages import ThreadPiece
 from holdfast.store.runs import Candidate, End, RunFilter
 from holdfast.store.threads import ThreadFilter
 
@@ -853,7 +855,8 @@ async def a_claim_says_how_the_run_came_to_the_worker(store: Store) -> None:
         {first.epoch, second.epoch, third.epoch, fourth.epoch}
     )
     assert decode(found[4].payload)["lapses"] == 1
-    assert decode(found[7].payload) == {"agent": "a", "from": "v1", "to": "v2"}
+    changed = decode(found[7].payload)
+    assert (changed["agent"], changed["from"], changed["to"]) == ("a", "v1", "v2")
     assert (await store.run(first.run)).agent_version == "v2"
     assert_dense(found, await store.head(first.run))
 
@@ -1993,6 +1996,7 @@ async def _everything_about(
         "threads.by_external_id": lambda tx: threads.by_external_id(tx, tenant, "thread"),
         "threads.page": lambda tx: threads.page(tx, tenant, ThreadFilter()),
         "threads.holder": lambda tx: threads.holder(tx, tenant, thread_id),
+        "threads.share": lambda tx: threads.share(tx, tenant, thread_id),
         "threads.run_ids": lambda tx: threads.run_ids(tx, tenant, thread_id),
         "runs.get": lambda tx: runs.get(tx, tenant, run_id),
         "runs.view": lambda tx: runs.view(tx, tenant, run_id),
@@ -2135,6 +2139,75 @@ async def another_tenant_finds_and_changes_nothing(store: Store) -> None:
     await store.write(strike, OTHER_TENANT)
     assert await store.snapshot() == before
     assert [(await store.run(r)).status for r in queue] == [RunStatus.QUEUED] * 2
+
+
+@rule
+async def another_tenant_reads_no_branch_and_archives_nothing(store: Store) -> None:
+    thread_id, (first, last) = await _conversation(store, 2)
+    branch = await store.thread(branch_of=BranchOf(thread_id, last.run.id, 1))
+    fork = await store.start(branch, branch=True, forked_run=last.run.id, forked_at=1)
+    await store.cancel(fork)
+    cut = ThreadPiece(thread_id, last.run.id, last.input_position, 2, last.input_position)
+
+    async def join(tx: Tx) -> None:
+        await lineage.add_thread(tx, TENANT, branch, [cut])
+        await lineage.add_run(tx, TENANT, fork.id, [RunPiece(last.run.id, thread_id, 2, 0)])
+
+    await store.write(join)
+
+    async def read(tenant: TenantId) -> dict[str, Any]:
+        async def body(tx: Tx) -> dict[str, Any]:
+            where = (tx, tenant, ThreadId(b"x" * 16))
+            return {
+                "of_thread": await lineage.of_thread(tx, tenant, branch),
+                "of_run": await lineage.of_run(tx, tenant, fork.id),
+                "readers": await archive.readers(tx, tenant, thread_id),
+                "branches": await threads.page(tx, tenant, ThreadFilter(branch_of=thread_id)),
+                "forks": await runs.page(tx, tenant, RunFilter(forked_run=last.run.id)),
+                "page": await messages.page(*where, 0, 99, [cut]),
+                "backwards": await messages.backwards(*where, 99, 99, [cut]),
+                "between": await messages.between(*where, 0, 99, [cut]),
+                "turn_start": await messages.turn_start(*where, 99, 2, [cut]),
+                "last_of_run": await messages.last_of_run(tx, tenant, thread_id, last.run.id, cut.first, cut.pos),
+                "prefix": await lineage.prefix(tx, tenant, [RunPiece(last.run.id, thread_id, 2, 0)]),
+            }
+
+        return await store.write(body, tenant)
+
+    ours = await read(TENANT)
+    assert {name for name, found in ours.items() if not found} == set()
+    assert {name: found for name, found in (await read(OTHER_TENANT)).items() if found} == {}
+    before = await store.snapshot()
+    await store.write(lambda tx: archive.remove(tx, OTHER_TENANT, thread_id), OTHER_TENANT)
+    assert await store.snapshot() == before
+    await store.write(lambda tx: archive.archive(tx, TENANT, thread_id, lambda stored: ()))
+    assert await store.read(lambda tx: archive.archived_sources(tx, TENANT, branch)) == [thread_id]
+    assert await store.read(lambda tx: archive.archived_sources(tx, OTHER_TENANT, branch)) == []
+    after = await read(TENANT)
+    assert {name: after[name] for name in ours if name != "readers"} == {n: ours[n] for n in ours if n != "readers"}
+    assert await store.read(lambda tx: runs.view(tx, TENANT, first.run.id)) is None
+
+
+@rule
+async def what_is_archived_goes_with_its_last_reader(store: Store) -> None:
+    before = await store.snapshot()
+    thread_id, (_, last) = await _conversation(store, 2)
+    later = await store.started(thread_id=thread_id)
+    await store.finish(later)
+    branch = await store.thread(branch_of=BranchOf(thread_id, last.run.id, 0))
+    cut = ThreadPiece(thread_id, last.run.id, last.input_position, 2, last.input_position)
+    await store.write(lambda tx: lineage.add_thread(tx, TENANT, branch, [cut]))
+    await store.write(lambda tx: archive.archive(tx, TENANT, thread_id, lambda stored: ()))
+    left = await store.snapshot()
+    kept = {row[0] for row in await store.read(lambda tx: tx.all(select(schema.runs.c.id)))}
+    assert len(kept) == 2, "the run behind the last that is read is gone"
+    assert later.run.id not in kept
+    assert all(row[2] <= 2 for row in left["entries"] if row[1] == last.run.id), "and the rest of that"
+    await store.write(lambda tx: archive.archive(tx, TENANT, thread_id, lambda stored: ()))
+    assert await store.snapshot() == left, "again is no change"
+    await store.write(lambda tx: archive.remove(tx, TENANT, branch))
+    await store.write(lambda tx: archive.remove(tx, TENANT, thread_id))
+    assert await store.snapshot() == before
 
 
 @rule

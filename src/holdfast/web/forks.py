@@ -21,6 +21,7 @@ from holdfast.web.paging import Cursor, Limit
 from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
 from holdfast.web.routing import Reads as ReadsRuns
 from holdfast.web.runs import LimitsIn, Tag, Wait, house_of, runs_page
+from holdfast.web.threads import Reads as ReadsThreads
 
 router = routing.router()
 
@@ -161,7 +162,7 @@ async def list_forks(
     tags=["time travel"],
 )
 async def list_branches(
-    request: Request, thread_id: str, principal: ReadsRuns, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request, thread_id: str, principal: ReadsThreads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
 ) -> Response:
     """The threads that leave this one, newest first; those that leave them are listed there."""
     id = routing.thread_id(thread_id)

@@ -114,9 +114,9 @@ async def of_forks(client: Client) -> None:
     await client.ends("run")
     await client.fork("first", "run", 4, repeat=Repeat.EXECUTE)
     await client.ends("first")
-    await client.fork("second", "first", 8)
+    await client.fork("second", "first", "model#4/0")
     await client.ends("second")
-    await client.fork("third", "second", 6, repeat=Repeat.EXECUTE)
+    await client.fork("third", "second", "model#3/0", repeat=Repeat.EXECUTE)
 
 
 async def of_one_that_waits(client: Client) -> None:

@@ -84,7 +84,7 @@ class Found:
     def alias(self) -> str:
         if self.entries[0].type == "run.forked":
             said = self.input
-            return f"{self.agent} at {said['at']}, {self.pieces} deep: {said['edits']} {said['effects']}"
+            return f"{self.agent}, forked {self.pieces} deep: {said['edits']} {said['effects']}"
         return f"{self.agent}({json.dumps(self.input)})"
 
     @property

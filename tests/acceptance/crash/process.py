@@ -141,10 +141,14 @@ class Http(Client):
             while (await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[run])).seq < seq:
                 await asyncio.sleep(0.005)
 
-    async def fork(self, name: str, of: str, at: int, **how: Any) -> None:
+    async def fork(self, name: str, of: str, at: int | str, **how: Any) -> None:
+        """At a step, by its number or by its key: after a crash somebody may have been asked before it."""
         if self.writes_before_forks is None:
             self.writes_before_forks = self._faults.writes
         await self.untouched.note(self._runs[of])
+        if isinstance(at, str):
+            steps = [one.entry for one in await runs.steps(self._house, LOCAL_PRINCIPAL, self._runs[of], 0, 100)]
+            at = next(step.seq for step in steps if step.key == at) or 0
         ask = ForkRun(run_id=self._runs[of], at=at, **how)
         started = await forks.fork(self._house, LOCAL_PRINCIPAL, ask, self._key(name))
         self._runs[name] = started.view.run.id
