@@ -183,6 +183,7 @@ async def test_a_chain_of_restarts_is_one_line_of_runs_and_a_caller_gets_the_las
     assert output(await outcome(hf, "w")) == 4
 
 
+@pytest.mark.impure  # its code asks for its own cancel, outside of steps
 async def test_a_cancel_that_comes_while_a_run_hands_over_stops_its_successor(desk: Desk) -> None:
     asked: list[Any] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -375,10 +376,9 @@ async def test_what_the_database_refuses_at_the_commit_is_told_and_not_repeated_
 
 
 async def test_a_single_statement_is_cut_off_at_the_time_of_its_transaction(
-    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not database_url.startswith("sqlite"):
-        pytest.skip("on PostgreSQL nobody waits for it: others may write meanwhile")
+    """On SQLite, where everybody waits for it: on PostgreSQL others may write meanwhile."""
     monkeypatch.setattr(limits, "TRANSACTION_SQLITE_MS", 200)
 
     @tool(effect="transaction")
@@ -395,8 +395,9 @@ async def test_a_single_statement_is_cut_off_at_the_time_of_its_transaction(
         except StepFailed as exc:
             return exc.code
 
-    hf = await desk.open(w)
-    await make(hf)
-    view = await within(outcome(hf, "w"), 10)
-    assert output(view) == "transaction_timeout"
-    assert await book(hf) == []
+    async with AsyncExitStack() as stack:
+        hf = await Desk(sqlite_url, stack).open(w)
+        await make(hf)
+        view = await within(outcome(hf, "w"), 10)
+        assert output(view) == "transaction_timeout"
+        assert await book(hf) == []
