@@ -22,7 +22,7 @@ from holdfast.domain.runs import RunStatus, RunView
 from holdfast.service import branches, forks, history, runs, threads
 from holdfast.service.forks import Edits, ForkRun
 from holdfast.testing import Call, ScriptedModel
-from tests.runtime.driving import Desk, ended, entries, outcome, output, question, resolve, send, start, waiting
+from tests.runtime.driving import Desk, ended, entries, error, outcome, output, question, resolve, send, start, waiting
 
 world: list[Any] = []
 
@@ -365,6 +365,19 @@ async def test_what_was_drawn_can_be_drawn_otherwise(desk: Desk) -> None:
         assert output(made)[at] == given
         with pytest.raises(Invalid, match="not a value of"):
             await fork(hf, parent, at + 1, output={"no": "thing"})
+
+
+@workflow("names-itself")
+async def names_itself(ctx: Context) -> str:
+    return await ctx.step("note", str.upper, ctx.info.run_id)
+
+
+async def test_a_kept_step_that_names_its_run_is_explained(desk: Desk) -> None:
+    hf = await desk.open(names_itself)
+    parent = await outcome(hf, "names-itself")
+    made = await ended(hf, await fork(hf, parent, 1))
+    assert "fork before this step" in error(made)["message"]
+    assert output(await ended(hf, await fork(hf, parent, 0))) != output(parent)
 
 
 # -- leave --------------------------------------------------------------------------------------------------------

@@ -235,12 +235,14 @@ def check_name(name: str) -> str:
 
 @dataclass(slots=True)
 class Journal:
-    """What a run had recorded when it was claimed, indexed by key. The executor loads it, steps ask it."""
+    """What a run had recorded when it was claimed, indexed by key. The executor loads it, steps ask it. Of a fork the
+    entries up to `inherited` are others'."""
 
     results: dict[str, Entry] = field(default_factory=dict[str, Entry])
     openings: dict[str, Entry] = field(default_factory=dict[str, Entry])
     attempts: dict[str, int] = field(default_factory=dict[str, int])
     steps: int = 0
+    inherited: int = 0
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Journal:
@@ -283,7 +285,7 @@ class Journal:
         """The recorded result of a step, or None; `JournalMismatch` when another step stands in its place."""
         recorded = self.results.get(key)
         if recorded is not None:
-            _demand_match(recorded, key, kind, name, digest)
+            _demand_match(recorded, key, kind, name, digest, forked=recorded.pos <= self.inherited)
         return recorded
 
     def opening(self, key: str, kind: StepKind, name: str, digest: bytes | None) -> Entry | None:
@@ -294,19 +296,30 @@ class Journal:
         return opened
 
 
-def _demand_match(recorded: Entry, key: str, kind: StepKind, name: str, digest: bytes | None) -> None:
+def _demand_match(
+    recorded: Entry, key: str, kind: StepKind, name: str, digest: bytes | None, *, forked: bool = False
+) -> None:
     same_arguments = not matches_arguments(kind) or recorded.digest == digest
     if recorded.kind is kind and recorded.name == name and same_arguments:
         return
     was = _described(recorded.kind, recorded.name, recorded.digest)
     now = _described(kind, name, digest)
     raise JournalMismatch(
-        f"At {key} the journal holds {was}, but the code now asks for {now}. The code of this run's agent changed in a "
-        "way that its journal does not fit: restore the earlier code, or start a new run.",
+        f"At {key} the journal holds {was}, but the code now asks for {now}. {_OF_FORKS if forked else _OF_CODE}",
         key=key,
         recorded=was,
         requested=now,
     )
+
+
+_OF_CODE: Final = (
+    "The code of this run's agent changed in a way that its journal does not fit: restore the earlier code, or start a "
+    "new run."
+)
+_OF_FORKS: Final = (
+    "The run is a fork and has this step from its parent. Either the code changed since, or the step's arguments say "
+    "something of the run itself, such as its id, which is another one here: fork before this step."
+)
 
 
 def _described(kind: StepKind | None, name: str | None, digest: bytes | None) -> str:

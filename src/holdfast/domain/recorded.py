@@ -97,7 +97,9 @@ class RecordedRun:
 
     def journal(self) -> Journal:
         """What counts of them when the run resumes."""
-        return Journal.of(self.acted())
+        journal = Journal.of(self.acted())
+        journal.inherited = self.inherited
+        return journal
 
     def voided(self) -> frozenset[str]:
         """Keys of steps that a retry declared void: what was recorded under them may never be asked for again."""

@@ -109,6 +109,7 @@ class RunContext:
         self._steps = 0
         self._referred: set[bytes] = set()
         self.journal = Journal.of(claimed.entries)
+        self.journal.inherited = claimed.inherited
         self._positions = claimed.positions
         # Places of messages that were on their way when a process died, and later ones were written already.
         self._free = sorted(set(range(claimed.first_place, claimed.next_position)) - set(claimed.positions.values()))

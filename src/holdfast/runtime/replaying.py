@@ -163,7 +163,7 @@ class ReplayContext:
 
     def _watched(self) -> Watched:
         known = self.script.journal
-        journal = Watched(known.results, known.openings, known.attempts, known.steps)
+        journal = Watched(known.results, known.openings, known.attempts, known.steps, known.inherited)
         journal.ask = self._asked_for
         return journal
 
