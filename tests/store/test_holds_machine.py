@@ -837,7 +837,7 @@ class HoldsMachine(RuleBasedStateMachine):
             return "expired"
         if q.run.status.ended:
             return "run_ended"
-        if q.expires_at <= self.clock():
+        if q.expires_at <= self.clock() and q.type is not ApprovalType.EFFECT:
             return "expired"
         if q.run.cancel:
             return "run_ended"
@@ -847,7 +847,7 @@ class HoldsMachine(RuleBasedStateMachine):
             return "wrong_decision"
         if saying == "misfit":
             return "invalid_arguments" if q.type is ApprovalType.TOOL else "invalid_answer"
-        if q.demand.four_eyes and who is INITIATOR:
+        if q.demand.four_eyes and who is INITIATOR and saying != "reject":  # who asked may take it back
             return "four_eyes"
         if q.demand.roles and who is BOB:
             return "role_missing"
@@ -1181,7 +1181,7 @@ class HoldsMachine(RuleBasedStateMachine):
             assert not others
         assert len({d.principal_id for d in standing}) == len(standing), "nobody decides twice"
         if q.demand.four_eyes:
-            assert INITIATOR.id not in {d.principal_id for d in q.decisions}
+            assert INITIATOR.id not in {d.principal_id for d in q.decisions if d.decision is not DecisionKind.REJECT}
 
     def _moved_rightly(self, before: Seen, now: Seen) -> None:
         """What holds of every step from one state of the rows to the next."""
