@@ -464,7 +464,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "seq": "its number, dense from 1",
         "pos": "its place among all entries; the id of its event",
         "key": "how the code finds it again",
-        "kind": "what kind of step it is; `state` is not used in this release",
+        "kind": "what kind of step it is",
         "name": "as the code named it",
         "attempt": "rises when `retry` has voided it",
         "status": "`voided`: a retry declared it void",
