@@ -1,0 +1,37 @@
+/** Who is signed in. */
+
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { request } from "./client";
+import { keys } from "./keys";
+
+export interface Me {
+  readonly principal: { readonly id: string; readonly name: string; readonly kind: string };
+  readonly tenant: { readonly id: string; readonly name: string };
+  readonly scopes: readonly string[];
+  readonly roles: readonly string[];
+  readonly via: "local" | "api_key" | "session";
+  readonly expires_at: string | null;
+}
+
+export function useMe(): UseQueryResult<Me> {
+  return useQuery({
+    queryKey: keys.me,
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: async ({ signal }) => (await request("/v1/me", { signal })).json() as Promise<Me>,
+  });
+}
+
+export const may = (me: Me | undefined, scope: string): boolean =>
+  me?.scopes.some((held) => held === "*" || held === scope) ?? false;
+
+export async function signIn(apiKey: string): Promise<void> {
+  await request("/v1/session", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ api_key: apiKey }),
+  });
+}
+
+export async function signOut(): Promise<void> {
+  await request("/v1/session", { method: "DELETE" });
+}

@@ -1,0 +1,81 @@
+/**
+ * What the query of each address may say. A URL holds every selection, so that a shared one opens the same view; whatever
+ * somebody typed into it that is not understood is left out.
+ */
+
+type Given = Record<string, unknown>;
+
+const text = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" && value.length <= 300
+    ? value
+    : typeof value === "number"
+      ? String(value)
+      : undefined;
+
+const whole = (value: unknown): number | undefined => {
+  const n = typeof value === "number" ? value : typeof value === "string" ? Number(value) : Number.NaN;
+  return Number.isSafeInteger(n) && n >= 0 ? n : undefined;
+};
+
+const oneOf = <T extends string>(value: unknown, known: readonly T[]): T | undefined =>
+  known.find((one) => one === value);
+
+const flag = (value: unknown): true | undefined =>
+  value === true || value === "true" || value === 1 ? true : undefined;
+
+/** Without the members that say nothing: what is absent stays out of the URL. */
+function kept<T extends object>(found: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+export const RUN_STATUSES = ["queued", "running", "waiting", "succeeded", "failed", "cancelled"] as const;
+export const APPROVAL_VIEWS = ["pending", "decided"] as const;
+export const APPROVAL_AGES = ["hour", "day", "week"] as const;
+export const RUN_VIEWS = ["transcript", "timeline", "journal", "state", "forks"] as const;
+export const STEP_TABS = ["output", "prompt", "effect", "raw"] as const;
+
+export const chat = (given: Given) => kept({ agent: text(given.agent) });
+
+export const approvals = (given: Given) =>
+  kept({
+    view: oneOf(given.view, APPROVAL_VIEWS),
+    agent: text(given.agent),
+    tool: text(given.tool),
+    age: oneOf(given.age, APPROVAL_AGES),
+    run: text(given.run),
+  });
+
+export const runs = (given: Given) =>
+  kept({
+    status: oneOf(given.status, RUN_STATUSES),
+    agent: text(given.agent),
+    tag: text(given.tag),
+    version: text(given.version),
+    thread: text(given.thread),
+    since: text(given.since),
+    until: text(given.until),
+    children: flag(given.children),
+  });
+
+export const run = (given: Given) =>
+  kept({
+    view: oneOf(given.view, RUN_VIEWS),
+    /** The selected step, and what of it is shown. */
+    step: whole(given.step),
+    tab: oneOf(given.tab, STEP_TABS),
+    fork: flag(given.fork),
+  });
+
+export const diff = (given: Given) => kept({ at: whole(given.at), other_at: whole(given.other_at) });
+
+export const effects = (given: Given) =>
+  kept({
+    status: text(given.status),
+    tool: text(given.tool),
+    run: text(given.run),
+    effect: text(given.effect),
+  });
+
+export const agent = (given: Given) => kept({ version: text(given.version), against: text(given.against) });

@@ -1,0 +1,92 @@
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { json, jsonParseLinter } from "@codemirror/lang-json";
+import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
+import { linter } from "@codemirror/lint";
+import { EditorState } from "@codemirror/state";
+import { EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+import { getNonce } from "get-nonce";
+import { useEffect, useRef } from "react";
+import type { JsonEditorProps } from "./Json";
+
+const THEME = EditorView.theme({
+  "&": {
+    backgroundColor: "var(--c-surface)",
+    color: "var(--c-ink)",
+    fontSize: "0.75rem",
+    borderRadius: "0.375rem",
+    border: "1px solid var(--c-line-2)",
+  },
+  "&.cm-focused": { outline: "2px solid var(--c-accent)", outlineOffset: "1px" },
+  ".cm-content": { fontFamily: "var(--font-mono)", caretColor: "var(--c-ink)" },
+  ".cm-cursor": { borderLeftColor: "var(--c-ink)" },
+  ".cm-gutters": {
+    backgroundColor: "var(--c-sunken)",
+    color: "var(--c-ink-3)",
+    border: "none",
+    borderRadius: "0.375rem 0 0 0.375rem",
+  },
+  "&.cm-focused .cm-selectionBackground, .cm-selectionBackground, ::selection": {
+    backgroundColor: "var(--c-accent-soft) !important",
+  },
+  ".cm-tooltip": {
+    backgroundColor: "var(--c-raised)",
+    color: "var(--c-ink)",
+    border: "1px solid var(--c-line)",
+  },
+  ".cm-scroller": { maxHeight: "50dvh" },
+});
+
+const COLOURS = HighlightStyle.define([
+  { tag: tags.propertyName, color: "var(--c-accent-text)" },
+  { tag: tags.string, color: "var(--c-ink)" },
+  { tag: tags.number, color: "var(--c-info)" },
+  { tag: [tags.bool, tags.null], color: "var(--c-model)" },
+  { tag: tags.punctuation, color: "var(--c-ink-3)" },
+]);
+
+export default function CodeEditor({ value, onChange, label, minHeight = "6rem" }: JsonEditorProps) {
+  const place = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView | null>(null);
+  const changed = useRef(onChange);
+  const first = useRef(value);
+  useEffect(() => {
+    changed.current = onChange;
+  });
+  useEffect(() => {
+    if (place.current === null) return;
+    const editor = new EditorView({
+      parent: place.current,
+      state: EditorState.create({
+        doc: first.current,
+        extensions: [
+          lineNumbers(),
+          history(),
+          bracketMatching(),
+          indentOnInput(),
+          json(),
+          linter(jsonParseLinter()),
+          syntaxHighlighting(COLOURS),
+          EditorView.lineWrapping,
+          EditorView.cspNonce.of(getNonce() ?? ""),
+          EditorView.contentAttributes.of({ "aria-label": label }),
+          EditorView.theme({ ".cm-content": { minHeight } }),
+          THEME,
+          // Tab moves on to the next control: a form must never hold the keyboard.
+          keymap.of([...defaultKeymap, ...historyKeymap]),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) changed.current(update.state.doc.toString());
+          }),
+        ],
+      }),
+    });
+    view.current = editor;
+    return () => editor.destroy();
+  }, [label, minHeight]);
+  useEffect(() => {
+    const editor = view.current;
+    if (editor !== null && editor.state.doc.toString() !== value)
+      editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value } });
+  }, [value]);
+  return <div ref={place} />;
+}

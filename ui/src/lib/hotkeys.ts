@@ -1,0 +1,118 @@
+/**
+ * Keys for what can be done here. Each is declared where it works, with what it does; `?` lists those that do just now.
+ * A key is `j`, `mod+k` (⌘ or Ctrl), `shift+enter`, or a sequence `g r`. Keys without `mod` rest while somebody writes.
+ */
+
+import { useEffect, useRef, useSyncExternalStore } from "react";
+
+export interface Hotkey {
+  readonly keys: string;
+  readonly does: string;
+  readonly group: string;
+  readonly run: () => void;
+}
+
+const SEQUENCE_MS = 900;
+const declared = new Set<{ readonly current: readonly Hotkey[] }>();
+const listeners = new Set<() => void>();
+let snapshot: readonly Hotkey[] = [];
+let pending = "";
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+const told = (): void => {
+  snapshot = [...declared].flatMap((one) => one.current);
+  for (const listener of listeners) listener();
+};
+
+export function useHotkeys(hotkeys: readonly Hotkey[]): void {
+  const latest = useRef(hotkeys);
+  const shown = hotkeys.map((one) => one.keys + one.does).join("|");
+  useEffect(() => {
+    latest.current = hotkeys;
+  });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: told anew when what can be pressed changes
+  useEffect(() => {
+    declared.add(latest);
+    told();
+    return () => {
+      declared.delete(latest);
+      told();
+    };
+  }, [shown]);
+}
+
+const subscribe = (listener: () => void): (() => void) => {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+};
+
+/** All keys that work now, for the list of them. */
+export const useHotkeyList = (): readonly Hotkey[] => useSyncExternalStore(subscribe, () => snapshot);
+
+export function nameOf(
+  event: Pick<KeyboardEvent, "key" | "metaKey" | "ctrlKey" | "shiftKey" | "altKey">,
+): string {
+  const key = event.key === " " ? "space" : event.key.toLowerCase();
+  const mod = event.metaKey || event.ctrlKey ? "mod+" : "";
+  const alt = event.altKey ? "alt+" : "";
+  const shift = event.shiftKey && (key.length > 1 || mod !== "") ? "shift+" : "";
+  return mod + alt + shift + key;
+}
+
+function isWriting(target: EventTarget | null): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  return target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName);
+}
+
+function pressed(event: KeyboardEvent): void {
+  if (event.defaultPrevented || event.isComposing) return;
+  const name = nameOf(event);
+  if (isWriting(event.target) && !name.startsWith("mod+")) return;
+  const inDialog =
+    event.target instanceof Element &&
+    event.target.closest("[role=dialog],[role=menu],[role=alertdialog]") !== null;
+  const all = [...declared].flatMap((one) => one.current).reverse();
+  const sequence = pending === "" ? name : `${pending} ${name}`;
+  const found = all.find((one) => one.keys === sequence) ?? all.find((one) => one.keys === name);
+  clearTimeout(timer);
+  pending = "";
+  if (found !== undefined) {
+    if (inDialog && !name.startsWith("mod+") && found.group !== "Dialog") return;
+    event.preventDefault();
+    found.run();
+  } else if (all.some((one) => one.keys.startsWith(`${name} `))) {
+    pending = name;
+    timer = setTimeout(() => {
+      pending = "";
+    }, SEQUENCE_MS);
+  }
+}
+
+/** Once, by the shell. */
+export function useHotkeyListener(): void {
+  useEffect(() => {
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+}
+
+const SHOWN: Readonly<Record<string, string>> = {
+  mod: typeof navigator !== "undefined" && /mac|iphone|ipad/i.test(navigator.platform) ? "⌘" : "Ctrl",
+  enter: "↵",
+  escape: "Esc",
+  arrowup: "↑",
+  arrowdown: "↓",
+  arrowleft: "←",
+  arrowright: "→",
+  shift: "⇧",
+};
+
+/** The key caps of a hotkey: `g r` → [["g"], ["r"]]. */
+export const caps = (keys: string): readonly (readonly string[])[] =>
+  keys
+    .split(" ")
+    .map((chord) =>
+      chord
+        .split(/(?<!^)\+/)
+        .map((key) => SHOWN[key] ?? (key.length === 1 ? key : key[0]?.toUpperCase() + key.slice(1))),
+    );

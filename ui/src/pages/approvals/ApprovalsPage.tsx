@@ -1,0 +1,5 @@
+import { PageHeader } from "~/design/Page";
+
+export function ApprovalsPage() {
+  return <PageHeader title="ApprovalsPage" />;
+}

@@ -1,0 +1,5 @@
+import { PageHeader } from "~/design/Page";
+
+export function RunPage() {
+  return <PageHeader title="RunPage" />;
+}
