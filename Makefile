@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types contracts unit bench acceptance clean
+.PHONY: help setup demo test check lint format types contracts unit ui bench acceptance clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ contracts:
 
 unit: setup ## The tests alone
 	@$(PYTEST)
+
+ui: setup ## Build the control plane into the package (Node comes with the environment)
+	@$(BIN)/python docs/generate.py >/dev/null
+	@$(BIN)/python ui/build.py types >/dev/null
+	@$(BIN)/python ui/build.py format
+	@$(BIN)/python ui/build.py build
 
 bench: setup ## Measure speed: ratios inside one run (several minutes)
 	@$(BIN)/python -m bench

@@ -4,8 +4,8 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
 // Relative addresses throughout: the server writes the <base href> of wherever it is mounted.
-export default defineConfig({
-  base: "./",
+export default defineConfig(({ command }) => ({
+  base: command === "serve" ? "/ui/" : "./",
   resolve: { alias: { "~": fileURLToPath(new URL("./src", import.meta.url)) } },
   plugins: [react(), tailwindcss()],
   build: {
@@ -22,4 +22,4 @@ export default defineConfig({
     proxy: { "/v1": process.env.HOLDFAST_URL ?? "http://127.0.0.1:8484" },
   },
   test: { environment: "node", include: ["src/**/*.test.ts"] },
-});
+}));

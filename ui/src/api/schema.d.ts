@@ -174,7 +174,7 @@ export interface paths {
         };
         /**
          * List Approvals
-         * @description The questions that runs ask, oldest first.
+         * @description The questions that runs ask, oldest first; with `order=desc` newest first.
          */
         get: operations["list_approvals_v1_approvals_get"];
         put?: never;
@@ -234,7 +234,10 @@ export interface paths {
         };
         /**
          * Follow Changes
-         * @description What changes in the tenant, as it happens.
+         * @description What changes in the tenant, as it happens, and the events of some runs. It stays open when those have ended.
+         *
+         *     There is no replay of hints: after a reconnect, and after `resync`, refetch what is shown. Events of runs are
+         *     neither lost nor repeated: the browser's own reconnect sends the last id, which wins over `watch`.
          */
         get: operations["follow_changes_v1_changes_get"];
         put?: never;
@@ -337,6 +340,46 @@ export interface paths {
          * @description What this server is.
          */
         get: operations["get_info_v1_info_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Me
+         * @description Who asks: their tenant, what they may do, by what they are known, and when that ends by itself.
+         */
+        get: operations["get_me_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Overview
+         * @description How many runs there are by status, what came of those since some time ago, and what waits for people.
+         */
+        get: operations["get_overview_v1_overview_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -491,6 +534,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/family": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Family
+         * @description The tree of forks that a run belongs to, oldest first, from its root on.
+         */
+        get: operations["get_family_v1_runs__run_id__family_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/fork": {
         parameters: {
             query?: never;
@@ -545,7 +608,8 @@ export interface paths {
         /**
          * Replay Run
          * @description Run the current code of the run's agent against what was recorded, with no model, no tool and no network, and say
-         *     whether it does the same, or at which step it begins to do something else. Changes nothing.
+         *     whether it does the same, or at which step it begins to do something else. Changes nothing, unless another `mode`
+         *     than `strict` makes a run to compare with.
          */
         post: operations["replay_run_v1_runs__run_id__replay_post"];
         delete?: never;
@@ -654,6 +718,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/steps/{seq}/output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Output
+         * @description What a step recorded, whole, as a file.
+         */
+        get: operations["get_output_v1_runs__run_id__steps__seq__output_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/steps/{seq}/prompt": {
         parameters: {
             query?: never;
@@ -666,6 +750,26 @@ export interface paths {
          * @description What a model step asked, exactly.
          */
         get: operations["get_prompt_v1_runs__run_id__steps__seq__prompt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Timeline
+         * @description All steps of a run in time, as columns: what a waterfall shows, in one answer. `after`: only what is new.
+         */
+        get: operations["get_timeline_v1_runs__run_id__timeline_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -695,6 +799,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign In
+         * @description Sign a browser in with an API key: its cookie is good for the same requests, from pages of this server.
+         */
+        post: operations["sign_in_v1_session_post"];
+        /**
+         * Sign Out
+         * @description Sign a browser out: its cookie is dropped. Safe to repeat.
+         */
+        delete: operations["sign_out_v1_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/threads": {
         parameters: {
             query?: never;
@@ -705,6 +833,9 @@ export interface paths {
         /**
          * List Threads
          * @description Threads, newest first; those of child runs are left out.
+         *
+         *     With `agent` or `q` each page looks through a bounded number of threads: it may show fewer than `limit`, or none,
+         *     and still have a `next_cursor` that leads on.
          */
         get: operations["list_threads_v1_threads_get"];
         put?: never;
@@ -818,7 +949,7 @@ export interface paths {
         };
         /**
          * List Messages
-         * @description The thread's messages, oldest first.
+         * @description The thread's messages, oldest first; with `order=desc` newest first, as a chat that opens at its end reads.
          */
         get: operations["list_messages_v1_threads__thread_id__messages_get"];
         put?: never;
@@ -1169,6 +1300,27 @@ export interface components {
             run_id: string;
             /** Thread Id */
             thread_id: string;
+        };
+        /**
+         * BucketOut
+         * @description The runs that were created in `bucket_hours` from `at` on.
+         */
+        BucketOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Cancelled */
+            cancelled: number;
+            /** Cost Micros */
+            cost_micros: number;
+            /** Failed */
+            failed: number;
+            /** Succeeded */
+            succeeded: number;
+            /** Tokens */
+            tokens: number;
         };
         /** CancelIn */
         CancelIn: {
@@ -1566,6 +1718,19 @@ export interface components {
             runs: number;
         };
         /**
+         * FamilyOut
+         * @description The tree of forks that a run belongs to, oldest first. What was deleted is left out, its forks are not. `more`:
+         *     the tree has more runs than are shown; the run itself and those that it comes from always are.
+         */
+        FamilyOut: {
+            /** Data */
+            data: components["schemas"]["RelativeOut"][];
+            /** More */
+            more: boolean;
+            /** Root Id */
+            root_id: string;
+        };
+        /**
          * ForkIn
          * @description Where to leave the run, and what is different then.
          */
@@ -1693,8 +1858,30 @@ export interface components {
              * @constant
              */
             name: "holdfast";
+            /**
+             * Now
+             * Format: date-time
+             * @description The server's clock.
+             */
+            now: string;
+            /**
+             * Ui
+             * @description Whether the control plane is served, at `/ui/`.
+             */
+            ui: boolean;
             /** Version */
             version: string;
+        };
+        /**
+         * LastRunOut
+         * @description The run that stands last in a thread: the one that was asked for last.
+         */
+        LastRunOut: {
+            /** Agent */
+            agent: string;
+            /** Id */
+            id: string;
+            status: components["schemas"]["RunStatus"];
         };
         /**
          * LimitsIn
@@ -1733,6 +1920,46 @@ export interface components {
             /** Tool Calls Max */
             tool_calls_max?: number | null;
         };
+        /** LiveRunsOut */
+        LiveRunsOut: {
+            /** Queued */
+            queued: number;
+            /** Running */
+            running: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * MarkOut
+         * @description Something that happened to the run at a time, in ms since it was created.
+         */
+        MarkOut: {
+            /** At */
+            at: number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "forked" | "recovered" | "retried" | "version_changed" | "compensating" | "cancelled";
+        };
+        /**
+         * MeOut
+         * @description Who asks. `scopes` is `*` for an admin. `via`: a plain local request, an API key, or a browser's session.
+         */
+        MeOut: {
+            /**
+             * Expires At
+             * @description When the session, or the API key, ends by itself.
+             */
+            expires_at: string | null;
+            principal: components["schemas"]["MyselfOut"];
+            /** Roles */
+            roles: string[];
+            /** Scopes */
+            scopes: string[];
+            tenant: components["schemas"]["TenantOut"];
+            via: components["schemas"]["Via"];
+        };
         /**
          * MessageOut
          * @description A message of a thread; `void` ones were rolled back and are shown to no model.
@@ -1763,6 +1990,23 @@ export interface components {
             thread_id: string;
         };
         /**
+         * Mode
+         * @description What a replay has of the world.
+         *
+         *     `strict`: nothing; the code alone runs, against the record. `recorded_tools`: today's model, while tools answer from
+         *     the record. `live`: today's model and today's tools, in a sandbox tenant.
+         * @enum {string}
+         */
+        Mode: "strict" | "recorded_tools" | "live";
+        /** MyselfOut */
+        MyselfOut: {
+            /** Id */
+            id: string;
+            kind: components["schemas"]["PrincipalKind"];
+            /** Name */
+            name: string;
+        };
+        /**
          * OnBusy
          * @description What a new run does when its thread is held by an older run that has not ended.
          * @enum {string}
@@ -1780,6 +2024,25 @@ export interface components {
          */
         OnExpiry: "reject" | "approve" | "escalate" | "default";
         /**
+         * OpenStepOut
+         * @description A step that was opened and has not ended. `since`: ms since the run was created.
+         */
+        OpenStepOut: {
+            /** Approval Id */
+            approval_id: string | null;
+            /** Attempt */
+            attempt: number;
+            /** Child Run Id */
+            child_run_id: string | null;
+            /** Key */
+            key: string;
+            kind: components["schemas"]["StepKind"];
+            /** Name */
+            name: string;
+            /** Since */
+            since: number;
+        };
+        /**
          * OutcomeIn
          * @description What became of an effect of which nobody knew: it was done, with this result, or it was not.
          */
@@ -1796,6 +2059,34 @@ export interface components {
              * @description With `committed`: what the call gave.
              */
             result?: unknown;
+        };
+        /**
+         * OverviewOut
+         * @description How things stand. A number is null if the credential does not carry the scope to read what it counts.
+         */
+        OverviewOut: {
+            /** Agents */
+            agents: number;
+            /** Approvals Pending */
+            approvals_pending: number | null;
+            /** Bucket Hours */
+            bucket_hours: number;
+            /** Effects Unknown */
+            effects_unknown: number | null;
+            /**
+             * Hours
+             * @description Oldest first; the last one is under way.
+             */
+            hours: components["schemas"]["BucketOut"][];
+            /**
+             * More
+             * @description The time holds more runs than were counted; the newest were.
+             */
+            more: boolean;
+            runs: components["schemas"]["LiveRunsOut"];
+            since: components["schemas"]["SinceOut"];
+            /** Workers */
+            workers: number;
         };
         /** Page[AgentOut] */
         Page_AgentOut_: {
@@ -1869,6 +2160,26 @@ export interface components {
             type: "text" | "thinking" | "tool_call" | "tool_result" | "file" | "data";
         };
         /**
+         * PauseOut
+         * @description A time in which no worker had the run; `to` is null while that lasts. `key`: the step that it waited in, if it
+         *     is known; `others`: how many more things it waited for. ms since the run was created.
+         */
+        PauseOut: {
+            /** From */
+            from: number;
+            /** Key */
+            key: string | null;
+            /** Others */
+            others: number;
+            /** To */
+            to: number | null;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "queued" | "approval" | "ask" | "effect" | "event" | "timer" | "child" | "other";
+        };
+        /**
          * PendingCallOut
          * @description A call of the last answer that has no result yet. `asked`: somebody has to answer first.
          */
@@ -1913,6 +2224,11 @@ export interface components {
             since: string | null;
         };
         /**
+         * PrincipalKind
+         * @enum {string}
+         */
+        PrincipalKind: "user" | "service" | "agent";
+        /**
          * Problem
          * @description An error (RFC 9457). `code` is stable.
          */
@@ -1945,9 +2261,16 @@ export interface components {
         };
         /**
          * PromptOut
-         * @description What a model was asked, exactly.
+         * @description What a model was asked, exactly. `cut`: it is larger than `bytes_max`; nothing of it is shown.
          */
         PromptOut: {
+            /**
+             * Bytes
+             * @description The size of all that as JSON.
+             */
+            bytes: number;
+            /** Cut */
+            cut: boolean;
             /** Instructions */
             instructions?: unknown;
             /** Messages */
@@ -2024,10 +2347,15 @@ export interface components {
          *     model would be asked something else. `step_added`: the code asks for a step that was not recorded. `step_missing`:
          *     a recorded step was never asked for. `outcome_changed`: every step was the same, but not how the run ends.
          *     `isolated`: code outside steps reached for the network, a process or what lives in `ctx.deps`. `stalled`: the code
-         *     waits for something that never comes. `limit`: it asks for more steps than a replay has.
+         *     waits for something that never comes. `limit`: it asks for more steps than a replay has. `rules_changed`: a call
+         *     that was made without leave, with it, or not at all, would be judged otherwise.
+         *
+         *     Of replays that make a run: `answer_changed`: the model answered something else. `call_denied`: the code called what
+         *     the recorded run did not call. `result_changed`: a step came to something else. `waiting`: the run waits for
+         *     somebody where the recorded one went on.
          * @enum {string}
          */
-        Reason: "step_changed" | "prompt_changed" | "step_added" | "step_missing" | "outcome_changed" | "isolated" | "stalled" | "limit";
+        Reason: "step_changed" | "prompt_changed" | "step_added" | "step_missing" | "outcome_changed" | "isolated" | "stalled" | "limit" | "rules_changed" | "answer_changed" | "call_denied" | "result_changed" | "waiting";
         /**
          * RegenerateIn
          * @description Which answer to give anew: the last run's, unless a message is named.
@@ -2053,6 +2381,38 @@ export interface components {
             tags?: string[];
         };
         /**
+         * RelativeOut
+         * @description A run in a tree of forks. `usage` of one that is under way is as of its last change of status.
+         */
+        RelativeOut: {
+            /** Agent */
+            agent: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Edited
+             * @description What whoever forked changed.
+             */
+            edited: ("output" | "answer" | "message" | "instructions" | "model")[];
+            effects: components["schemas"]["EffectPolicyOut"] | null;
+            /** Ended At */
+            ended_at: string | null;
+            forked_from: components["schemas"]["ForkOut"] | null;
+            /** Id */
+            id: string;
+            /** Imported */
+            imported: boolean;
+            status: components["schemas"]["RunStatus"];
+            /** Steps */
+            steps: number;
+            /** Thread Id */
+            thread_id: string;
+            usage: components["schemas"]["UsageOut"];
+        };
+        /**
          * Repeat
          * @description What becomes of a call that the parent has made after the fork point, with the same arguments.
          *
@@ -2062,8 +2422,20 @@ export interface components {
          */
         Repeat: "reuse" | "execute" | "simulate" | "deny";
         /**
+         * ReplayIn
+         * @description What the replay has of the world.
+         */
+        ReplayIn: {
+            /**
+             * @description `strict`: the code alone runs, against the record. `recorded_tools`: a run with today's model, whose tools answer from the record; needs `runs:write`. `live`: a run with today's model and tools, in the sandbox tenant; needs an admin.
+             * @default strict
+             */
+            mode: components["schemas"]["Mode"];
+        };
+        /**
          * ReplayOut
-         * @description A replay. `verdict` and what follows it are null until `status` is `done`.
+         * @description A replay. `verdict` and what follows it are null until `status` is `done`; `message` may say before what the run
+         *     that it made waits for.
          */
         ReplayOut: {
             /** Agent */
@@ -2089,17 +2461,22 @@ export interface components {
             id: string;
             /**
              * Isolation
-             * @description Where the code ran: a process of its own, or a thread of the server (of one that was not started with a target, so that no other process could import it).
-             * @enum {string}
+             * @description Where the code of a strict replay ran: a process of its own, or a thread of the server (of one that was not started with a target, so that no other process could import it).
              */
-            isolation: "process" | "thread";
+            isolation: ("process" | "thread") | null;
             /** Message */
             message: string | null;
+            mode: components["schemas"]["Mode"];
             reason: components["schemas"]["Reason"] | null;
             /** Recorded */
             recorded: {
                 [key: string]: unknown;
             } | null;
+            /**
+             * Replay Run Id
+             * @description The run that the replay made, if it is not strict: of a live one it is in the sandbox tenant, whose keys show it.
+             */
+            replay_run_id: string | null;
             /** Requested */
             requested: {
                 [key: string]: unknown;
@@ -2340,6 +2717,46 @@ export interface components {
          */
         RunStatus: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
         /**
+         * SignInIn
+         * @description What a browser signs in with.
+         */
+        SignInIn: {
+            /**
+             * Api Key
+             * @description `hf_…`; it is exchanged for the session and not kept.
+             */
+            api_key: string;
+        };
+        /**
+         * SinceOut
+         * @description Runs that were created since `from`. Children are left out of the numbers of runs, not of what was used.
+         */
+        SinceOut: {
+            /** Cancelled */
+            cancelled: number;
+            /** Cost Micros */
+            cost_micros: number;
+            /** Failed */
+            failed: number;
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Priced */
+            priced: boolean;
+            /** Requests */
+            requests: number;
+            /** Started */
+            started: number;
+            /** Succeeded */
+            succeeded: number;
+        };
+        /**
          * StartIn
          * @description A run to start. Without `thread_id` or `thread` it gets a thread of its own.
          */
@@ -2410,11 +2827,21 @@ export interface components {
         StepKind: "model" | "tool" | "code" | "child" | "sleep" | "interrupt" | "event" | "emit" | "value" | "handoff" | "state";
         /**
          * StepOut
-         * @description A step of a run, with what it recorded.
+         * @description A step of a run, with what it recorded. `output_cut`: that is larger than `bytes_max`, and `output` is null.
          */
         StepOut: {
+            /**
+             * Approval Id
+             * @description Of a question: the approval that it is.
+             */
+            approval_id: string | null;
             /** Attempt */
             attempt: number;
+            /**
+             * Child Run Id
+             * @description Of a child: the run that it started.
+             */
+            child_run_id: string | null;
             effect: components["schemas"]["StepEffectOut"] | null;
             /** Ended At */
             ended_at: string | null;
@@ -2428,6 +2855,13 @@ export interface components {
             name: string;
             /** Output */
             output: unknown;
+            /**
+             * Output Bytes
+             * @description The size of `output` as JSON.
+             */
+            output_bytes: number;
+            /** Output Cut */
+            output_cut: boolean;
             /** Pos */
             pos: number;
             /** Run Id */
@@ -2449,8 +2883,18 @@ export interface components {
          * @description A step of a run, without its payload.
          */
         StepRow: {
+            /**
+             * Approval Id
+             * @description Of a question: the approval that it is.
+             */
+            approval_id: string | null;
             /** Attempt */
             attempt: number;
+            /**
+             * Child Run Id
+             * @description Of a child: the run that it started.
+             */
+            child_run_id: string | null;
             effect: components["schemas"]["StepEffectOut"] | null;
             /** Ended At */
             ended_at: string | null;
@@ -2517,6 +2961,13 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** TenantOut */
+        TenantOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+        };
         /**
          * ThreadChangeIn
          * @description What is given is set, the rest stays; null leaves it as it is. An empty title, or empty metadata, removes it.
@@ -2548,6 +2999,7 @@ export interface components {
             head_run_id: string | null;
             /** Id */
             id: string;
+            last_run: components["schemas"]["LastRunOut"] | null;
             /** Metadata */
             metadata: {
                 [key: string]: unknown;
@@ -2568,6 +3020,113 @@ export interface components {
          * @enum {string}
          */
         ThreadStatus: "idle" | "busy" | "waiting" | "error";
+        /**
+         * TimelineOut
+         * @description A run's steps in time, without what they recorded. `last`: pass it as `after`, to get what is new.
+         *
+         *     `waits` and `marks` are those that began, or ended, behind `after`; one that was begun before is told again, with
+         *     the same `from`. `open` is always all.
+         */
+        TimelineOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Inherited To
+             * @description Up to which `seq` the steps are others', of whom the run is a fork.
+             */
+            inherited_to: number;
+            /**
+             * Last
+             * @description The last step shown here; `after` if there is none.
+             */
+            last: number;
+            /** Marks */
+            marks: components["schemas"]["MarkOut"][];
+            /**
+             * More
+             * @description Whether there are steps behind `last`.
+             */
+            more: boolean;
+            /**
+             * Now
+             * @description The time of this answer, in ms since the run was created.
+             */
+            now: number;
+            /** Open */
+            open: components["schemas"]["OpenStepOut"][];
+            /**
+             * Pos
+             * @description The run's last event that this answer knows of: follow it from here.
+             */
+            pos: number;
+            /** Run Id */
+            run_id: string;
+            status: components["schemas"]["RunStatus"];
+            steps: components["schemas"]["TimelineStepsOut"];
+            /** Waits */
+            waits: components["schemas"]["PauseOut"][];
+            words: components["schemas"]["TimelineWordsOut"];
+        };
+        /**
+         * TimelineStepsOut
+         * @description Steps as columns of one length, in the order of `seq`. Times are ms since the run was created; those of steps
+         *     that a fork shares with others are negative. `kind`, `name`, `status`, `child_run_id`, `effect_status` and
+         *     `error_code` are places in `words`.
+         */
+        TimelineStepsOut: {
+            /** Attempt */
+            attempt: number[];
+            /** Child Run Id */
+            child_run_id: number[];
+            /** Cost Micros */
+            cost_micros: number[];
+            /** Effect Status */
+            effect_status: number[];
+            /** Ended At */
+            ended_at: (number | null)[];
+            /** Error Code */
+            error_code: number[];
+            /** Input Tokens */
+            input_tokens: number[];
+            /** Key */
+            key: string[];
+            /** Kind */
+            kind: number[];
+            /** Name */
+            name: number[];
+            /** Output Tokens */
+            output_tokens: number[];
+            /** Seq */
+            seq: number[];
+            /** Started At */
+            started_at: (number | null)[];
+            /** Status */
+            status: number[];
+            /** Tries */
+            tries: number[];
+        };
+        /**
+         * TimelineWordsOut
+         * @description What the numbers in the columns of the same names mean: places in these lists, from 0. In the last three the
+         *     first word is null.
+         */
+        TimelineWordsOut: {
+            /** Child Run Id */
+            child_run_id: (string | null)[];
+            /** Effect Status */
+            effect_status: (components["schemas"]["EffectStatus"] | null)[];
+            /** Error Code */
+            error_code: (string | null)[];
+            /** Kind */
+            kind: components["schemas"]["StepKind"][];
+            /** Name */
+            name: string[];
+            /** Status */
+            status: components["schemas"]["StepStatus"][];
+        };
         /** ToolOut */
         ToolOut: {
             /** Description */
@@ -2634,6 +3193,12 @@ export interface components {
             /** Recorded */
             recorded: string;
         };
+        /**
+         * Via
+         * @description By what somebody is known.
+         * @enum {string}
+         */
+        Via: "local" | "api_key" | "session";
         /**
          * WaitOut
          * @description What a run waits for, by type: leave for a call, an answer, what became of an effect, an event from outside, a
@@ -3208,6 +3773,8 @@ export interface operations {
                 limit?: number;
                 /** @description Asked at least so many seconds ago. */
                 older_than?: number | null;
+                /** @description `asc`: oldest first; `desc`: newest first. */
+                order?: "asc" | "desc";
                 /** @description Of this run and of those below it. */
                 run_id?: string | null;
                 status?: components["schemas"]["ApprovalStatus"][] | null;
@@ -3473,20 +4040,35 @@ export interface operations {
     };
     follow_changes_v1_changes_get: {
         parameters: {
-            query?: never;
-            header?: never;
+            query?: {
+                /** @description A run whose events are told too, as `run_…`, or `run_…:POS` behind an event of it. Repeatable. */
+                watch?: string[] | null;
+            };
+            header?: {
+                /** @description The id of the last event that was seen; the stream goes on behind it. Wins over `after`. */
+                "Last-Event-ID"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Events `change` with `{kind, id, status}`. No replay: after a reconnect, refetch. */
+            /** @description Events `change` with `{kind, id, status}`, of what the credential may read, and `resync` when some were missed; they have no id. Of each run in `watch` all its events, as `/v1/runs/{run_id}/events` tells them; their ids lead back to all of these runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description The body is not JSON, or a cursor is not one of this list. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No valid credential. */
@@ -3507,8 +4089,26 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body is too large. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3530,6 +4130,7 @@ export interface operations {
     list_effects_v1_effects_get: {
         parameters: {
             query?: {
+                agent?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
@@ -3950,6 +4551,130 @@ export interface operations {
             };
         };
     };
+    get_me_v1_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeOut"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_overview_v1_overview_get: {
+        parameters: {
+            query?: {
+                /** @description How far back to look. Up to 48 it is told by the hour, beyond by 6 hours. */
+                hours?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverviewOut"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_runs_v1_runs_get: {
         parameters: {
             query?: {
@@ -3959,6 +4684,10 @@ export interface operations {
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 external_id?: string | null;
+                /** @description Whether it was forked from another run. */
+                forked?: boolean | null;
+                /** @description Whether it came out of a file. */
+                imported?: boolean | null;
                 include_children?: boolean;
                 /** @description How many rows a page has at most. */
                 limit?: number;
@@ -4690,6 +5419,82 @@ export interface operations {
             };
         };
     };
+    get_family_v1_runs__run_id__family_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FamilyOut"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     fork_run_v1_runs__run_id__fork_post: {
         parameters: {
             query?: {
@@ -4905,7 +5710,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ReplayIn"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -4923,6 +5732,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReplayOut"];
+                };
+            };
+            /** @description The body is not JSON, or a cursor is not one of this list. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No valid credential. */
@@ -4963,6 +5781,15 @@ export interface operations {
             };
             /** @description The body is too large. */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5359,7 +6186,10 @@ export interface operations {
     };
     get_step_v1_runs__run_id__steps__seq__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Leave out what is larger than so many bytes of JSON. */
+                bytes_max?: number | null;
+            };
             header?: never;
             path: {
                 run_id: string;
@@ -5434,9 +6264,89 @@ export interface operations {
             };
         };
     };
-    get_prompt_v1_runs__run_id__steps__seq__prompt_get: {
+    get_output_v1_runs__run_id__steps__seq__output_get: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                seq: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The output as a file of JSON. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_prompt_v1_runs__run_id__steps__seq__prompt_get: {
+        parameters: {
+            query?: {
+                /** @description Leave out what is larger than so many bytes of JSON. */
+                bytes_max?: number | null;
+            };
             header?: never;
             path: {
                 run_id: string;
@@ -5453,6 +6363,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromptOut"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_timeline_v1_runs__run_id__timeline_get: {
+        parameters: {
+            query?: {
+                after?: number;
+                /** @description How many steps are told at most. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TimelineOut"];
                 };
             };
             /** @description No valid credential. */
@@ -5610,14 +6600,159 @@ export interface operations {
             };
         };
     };
+    sign_in_v1_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeOut"];
+                };
+            };
+            /** @description The body is not JSON, or a cursor is not one of this list. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out_v1_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_threads_v1_threads_get: {
         parameters: {
             query?: {
+                /** @description The agent of the thread's last run. */
+                agent?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 external_id?: string | null;
                 /** @description How many rows a page has at most. */
                 limit?: number;
+                /** @description What stands in the title, in any case. */
+                q?: string | null;
                 status?: components["schemas"]["ThreadStatus"] | null;
             };
             header?: never;
@@ -6360,6 +7495,8 @@ export interface operations {
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
                 limit?: number;
+                /** @description `asc`: oldest first; `desc`: newest first. */
+                order?: "asc" | "desc";
             };
             header?: never;
             path: {
