@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +24,7 @@ from holdfast.agents.native import Agent
 from holdfast.agents.tools import ToolContext, tool
 from holdfast.agents.workflow import workflow
 from holdfast.app import Holdfast
-from holdfast.demo import people, script
+from holdfast.demo import people, script, seed
 from holdfast.demo.outside import Declined, Outside
 from holdfast.demo.shop import Address, Shop, euros
 from holdfast.domain.effects import Done, EffectInfo, NotDone
@@ -266,8 +266,9 @@ def restock_workflow(model: str | Model) -> Any:
 class DemoHoldfast(Holdfast):
     """A Holdfast with the world that the demo needs: the provider runs while it does, and the approver has a key."""
 
-    def __init__(self, *args: Any, deps: Deps, key_file: Path, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, deps: Deps, key_file: Path, seeded: bool, **kwargs: Any) -> None:
         super().__init__(*args, deps=deps, **kwargs)
+        self._seeded = seeded
         self._guest = people.APPROVER.id
         self._outside = deps.outside
         self._key_file = key_file
@@ -276,7 +277,8 @@ class DemoHoldfast(Holdfast):
     async def running(self) -> AsyncGenerator[Holdfast]:
         async with self._outside.running(), super().running() as started:
             await people.seed(self._authenticator(), self._key_file)
-            yield started
+            async with seed.sowing(self.house, self._outside) if self._seeded else nullcontext():
+                yield started
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +302,17 @@ def scripted_model(chunk_latency_ms: float = CHUNK_LATENCY_MS) -> ScriptedModel:
     return ScriptedModel(script.reply, chunk_chars=6, chunk_latency_ms=chunk_latency_ms)
 
 
-def build(directory: Path, model: str = SCRIPTED, settings: Settings | None = None) -> Demo:
-    """The demo with its files in `directory`, which is made if need be. `model`: a model's name, or `scripted`.
+def build(
+    directory: Path,
+    model: str = SCRIPTED,
+    settings: Settings | None = None,
+    *,
+    seeded: bool = False,
+    database: str | None = None,
+) -> Demo:
+    """The demo with its files in `directory`, which is made if need be. `model`: a model's name, or `scripted`;
+    `seeded`: with a few runs that were made before anybody came, if nobody has to pay for them; `database`: another
+    place than the directory.
 
     Raises `Unavailable` if the files cannot be made.
     """
@@ -313,9 +324,10 @@ def build(directory: Path, model: str = SCRIPTED, settings: Settings | None = No
     chosen = scripted_model() if model == SCRIPTED else model
     holdfast = DemoHoldfast(
         agents=[support_agent(chosen), triage_agent(chosen), restock_workflow(chosen)],
-        database=f"sqlite:///{directory.resolve() / 'holdfast.db'}",
+        database=database or f"sqlite:///{directory.resolve() / 'holdfast.db'}",
         deps=Deps(shop, outside),
         key_file=directory.resolve() / people.KEY_FILE,
+        seeded=seeded and model == SCRIPTED,
         settings=settings,
     )
     return Demo(holdfast, shop, outside, directory, model, made)

@@ -113,6 +113,14 @@ AGAIN: Final = f"Please refund 1.50 EUR of order {VALUABLE_ORDER}, it is scratch
 RING: Final = f"Call the courier about order {SHIPPED_ORDER}: ring twice."
 JSON: Final = "-H 'content-type: application/json'"
 
+PATH: Final = (
+    "  1. Chat: ask the support desk to refund an order of more than 100 euros.",
+    "  2. Approve it, with an edit: the inbox shows what would be done, and why it asks.",
+    "  3. Open the run: what it said, when, and every step of its journal.",
+    "  4. Fork it at a step, as if the shop had answered otherwise, and compare the two.",
+    "  5. Replay it: would the code of today do the same?",
+)
+
 PROMISE: Final = """\
 A recorded step never runs again. What a tool does outside is done once, as far as its provider lets us know: a payment
 is repeated under its key, a mail is looked up, and of a call to the courier that was cut off a person is asked."""
@@ -126,7 +134,7 @@ class TourFailed(HoldfastError):
 
 def invitation(url: str, demo: Demo) -> str:
     """What to try, as lines that work when copied. The demo has been started."""
-    lines = ["Try it, in another terminal:"]
+    lines = [f"Look around: {url}/ui/", "", *PATH, "", "Or try it in another terminal:"]
     for stop in STOPS:
         lines += ["", f"# {stop.title}", stop.curl(url)]
         if stop is LEAVE:
@@ -153,8 +161,8 @@ INBOX: Final = "/v1/approvals?status=pending"
 
 
 def _resolving(url: str, word: Word, key_file: Path) -> str:
-    """A line that answers the oldest open question."""
-    first = f"$(curl -s '{url}{INBOX}' | grep -o 'apr_[0-9a-z]*' | head -1)"
+    """A line that answers the newest open question."""
+    first = f"$(curl -s '{url}{INBOX}&order=desc' | grep -o 'apr_[0-9a-z]*' | head -1)"
     who = f' -H "authorization: Bearer $(cat {shlex.quote(str(key_file))})"' if word.approver else ""
     return f'curl -s "{url}/v1/approvals/{first}/resolve"{who} {JSON} -d {shlex.quote(json.dumps(word.body))}'
 
