@@ -214,6 +214,16 @@ def timetravel() -> None:
             _forks(measured("bench.forks", url))
 
 
+def longruns() -> None:
+    for kind in ("sqlite", *(["postgresql"] if has_postgres() else [])):
+        with database(kind) as url:
+            found = measured("bench.longruns", url)
+        print(f"\nLooking at runs of {found['steps']:,} steps over HTTP ({kind})")
+        for name, one in found["routes"].items():
+            stall = f"event loop kept {one['stall_ms']:.0f} ms" if "stall_ms" in one else ""
+            say(name, f"{one['ms']:,.0f} ms", stall)
+
+
 def _forks(found: dict[str, Any]) -> None:
     middle, end = (found[f"long_{where}_ms"] / found[f"short_{where}_ms"] for where in ("middle", "end"))
     say("fork of a 1,000-step run / of a 10-step run, in the middle", f"{middle:.2f}", "at most 1.2")
@@ -272,6 +282,7 @@ SECTIONS: dict[str, Callable[[], None]] = {
     "threads": threads,
     "holds": holds,
     "timetravel": timetravel,
+    "longruns": longruns,
     "wakeups": wakeups,
     "footprint": footprint,
 }

@@ -10,6 +10,7 @@ import ast
 import enum
 import functools
 import inspect
+import json
 import re
 import sys
 import typing
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 DOCS: Final = Path(__file__).parent
 SOURCE: Final = DOCS.parent / "src" / "holdfast"
+OPENAPI: Final = DOCS.parent / "ui" / "openapi.json"
 MARKED: Final = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # --- meanings --------------------------------------------------------------------------------------------------------
@@ -111,6 +113,7 @@ LIMITS: Final = {
     "REPLAY_WAIT_MS": "how long a request waits for a replay before it answers 202",
     "REPLAY_PREPARE_MS": "how long a process that replays may take to import its target",
     "REPLAYS_AT_ONCE": "replays under way in one process; further ones wait",
+    "LIVE_REPLAYS_AT_ONCE": "runs that one `holdfast replay --mode` of them makes at a time",
     "REPLAY_KEEP_MS": "how long what a replay found is kept",
     "DIFFERENCE_CHARS_MAX": "a value that a replay shows; longer ones are cut",
     "IMPORT_BYTES_MAX": "the body of `POST /v1/runs/import`",
@@ -123,7 +126,16 @@ LIMITS: Final = {
     "STREAM_PING_S": "how often a quiet stream sends a comment",
     "IDEMPOTENCY_KEEP_MS": "how long an `Idempotency-Key` is remembered",
     "IDEMPOTENCY_KEY_CHARS_MAX": "an `Idempotency-Key`",
-    "CHANGES_BUFFER": "hints that wait for a slow reader of `/v1/changes`; past it the oldest go",
+    "CHANGES_BUFFER": "hints that wait for a slow reader of `/v1/changes`; past it the oldest go, and `resync` says so",
+    "WATCHED_RUNS_MAX": "runs whose events one stream of `/v1/changes` tells besides",
+    "FAMILY_RUNS_MAX": "runs of a tree of forks that `/v1/runs/{run_id}/family` shows",
+    "OVERVIEW_HOURS_MAX": "how many hours back `/v1/overview` looks",
+    "OVERVIEW_RUNS_MAX": "runs that it counts, the newest first",
+    "THREADS_SEARCHED_MAX": "threads that one page of `GET /v1/threads` with `q` or `agent` looks through",
+    "SEARCH_CHARS_MAX": "the text `q` that it looks for",
+    "CUT_BYTES_MIN": "the least `bytes_max` of a step's output and of a prompt",
+    "CLOCKS_APART_MS": "how far the clocks of processes and database may be apart for lists by time to be whole",
+    "SESSION_MS": "a browser's session without a request; one with less than half of it left is renewed by use",
     "STORE_WAIT_MS": "how long a request waits for the database before 503",
     "SQLITE_BUSY_MS": "how long a process waits for another one's write on SQLite",
     "SQLITE_READERS": "reading threads on SQLite",
@@ -135,6 +147,7 @@ LIMITS: Final = {
 
 SCOPES: Final = {
     "public": "nothing is needed; no key carries it",
+    "authenticated": "every key carries it: it takes nothing but to be known",
     "info:read": "what this server is",
     "agents:read": "which agents there are, and what they can do",
     "agents:write": "switching agents off and on",
@@ -160,6 +173,7 @@ REQUEST_CODES: Final = {
     "authentication_not_configured": "There is no API key yet, and the request is not a plain local one. `serve` "
     "refuses to listen to others for the same reason.",
     "bad_cursor": "The cursor or event id is not one of this list, or of this run.",
+    "cross_site": "A request with a session's cookie, or one that signs in or out, that no page of this server made.",
     "child_depth": "A run would nest too deep.",
     "draining": "The process is stopping; another one, or the next start, will do it.",
     "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it.",
@@ -183,6 +197,7 @@ REQUEST_CODES: Final = {
     "invalid_metadata": "The metadata is too large.",
     "invalid_name": "An API key needs a name.",
     "invalid_request": "A parameter or a field does not fit; `errors` names each place.",
+    "invalid_session": "The cookie is not a session of this server; it is dropped. Sign in again.",
     "invalid_scope": "An API key was asked for with a scope that does not exist.",
     "invalid_tags": "Too many tags.",
     "invalid_time": "A time given in Python is not within the years 1 to 9999.",
@@ -195,7 +210,9 @@ REQUEST_CODES: Final = {
     "not_started": "The run has not started: there is nothing to fork yet.",
     "not_ready": "`/readyz`: this process cannot serve now; `errors` names each check that failed.",
     "prompt_not_found": "The step asked no model.",
-    "replay_failed": "The replay could not be made: its process could not import the target, or ended.",
+    "no_sandbox": "A live replay needs a tenant in which nothing counts: `HOLDFAST_SANDBOX_TENANT` names it.",
+    "replay_failed": "The replay could not be made: its process could not import the target, or ended; or the run that "
+    "it made was cancelled.",
     "replay_not_found": "There is no replay of this id, or not of this run. They are kept for 7 days.",
     "bad_request": "The request cannot be read.",
     "route_not_found": "There is no such route.",
@@ -204,6 +221,7 @@ REQUEST_CODES: Final = {
     "run_not_found": "There is no run of this id, or it is another tenant's.",
     "invalid_state": "A mapping was merged into a published state that is no object. The run sees it, no client does.",
     "state_too_large": "The published state would be larger than it may be. The run sees it, no client does.",
+    "session_expired": "The session, or the API key behind it, has ended; the cookie is dropped. Sign in again.",
     "step_not_found": "The run has no step of this number.",
     "store_overloaded": "The database does not keep up.",
     "thread_busy": "The thread is held by a run that has not ended (`on_busy: reject`, or a delete).",
@@ -226,6 +244,7 @@ RUN_CODES: Final = {
     "ask_rejected": "A question of `ctx.ask` was rejected.",
     "duplicate_effect": "A workflow's call has the `dedupe` key of another one.",
     "fork_denied": "A fork's call was not made, as its `effects` say; of a tool of an agent the model is told.",
+    "not_simulated": "A fork of an imported run came to a plain step that was not made there and has no `simulate=`.",
     "effect_changed": "The arguments of a call that may have been made are not those that the code asks for now.",
     "effect_compensated": "The run asks for a call whose effect was undone.",
     "effect_unknown": 'Nobody knows whether a call was made, and its tool says `on_unknown="fail"`.',
@@ -667,7 +686,7 @@ def settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "none" if default is None else f"{default:,}" if type(default) is int else str(default)
+        shown = "none" if default in (None, "") else f"{default:,}" if type(default) is int else str(default)
         rows.append(
             (code(f"HOLDFAST_{name.upper()}"), code(name), code(shown), _bounds(field), field.description or "")
         )
@@ -895,7 +914,8 @@ def _routes() -> list[tuple[str, str, list[str], str]]:
         scopes = [scope.value for scope in api.scopes_of(route)]
         if not scopes:
             raise Stale(f"{route.path} declares no scope.")
-        found += [(method, route.path, scopes, first_line(route.endpoint)) for method in sorted(route.methods)]
+        methods = sorted(route.methods - {"HEAD"})  # which goes with GET
+        found += [(method, route.path, scopes, first_line(route.endpoint)) for method in methods]
     return [row for row in found if not row[1].startswith("/docs/")]
 
 
@@ -1218,17 +1238,19 @@ def rewritten(text: str) -> str:
     return MARKED.sub(fill, text)
 
 
+def openapi() -> str:
+    """The document that the types of the control plane are made of, by `npm run types` in `ui/`."""
+    return json.dumps(_app().openapi(), ensure_ascii=False, indent=1) + "\n"
+
+
 def stale(write: bool = False) -> list[str]:
     """The documents whose tables are not what the code says; with `write` they are mended."""
-    found: list[str] = []
-    for path in sorted(DOCS.rglob("*.md")):
-        before = path.read_text()
-        after = rewritten(before)
-        if after != before:
-            found.append(str(path.relative_to(DOCS.parent)))
-            if write:
-                path.write_text(after)
-    return found
+    wanted = {path: rewritten(path.read_text()) for path in sorted(DOCS.rglob("*.md"))} | {OPENAPI: openapi()}
+    found = [path for path, after in wanted.items() if not path.exists() or path.read_text() != after]
+    if write:
+        for path in found:
+            path.write_text(wanted[path])
+    return [str(path.relative_to(DOCS.parent)) for path in found]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from holdfast.agents.base import Agent
 from holdfast.agents.registry import Registry
 from holdfast.bus.base import Hub, Relay
 from holdfast.bus.poll import PollRelay
+from holdfast.domain.access import sandbox_admin
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.errors import DefinitionError, Unavailable
 from holdfast.domain.ids import PrincipalId
@@ -103,7 +104,7 @@ class Holdfast:
     def app(self) -> FastAPI:
         """The FastAPI application, built on first use."""
         if self._app is None:
-            from holdfast.web import api
+            from holdfast.web import api, ui
 
             settings = self.settings
             self._app = api.build(
@@ -112,6 +113,7 @@ class Holdfast:
                 dev=settings.mode == "dev",
                 body_bytes_max=settings.body_bytes_max,
                 lifespan=self._lifespan,
+                control_plane=ui.PACKAGED if settings.ui else None,
             )
         return self._app
 
@@ -151,6 +153,7 @@ class Holdfast:
                 agents={agent.id: agent for agent in self.registry},
                 determinism=self._determinism,
                 lease_ms=self.settings.lease_ms,
+                sandbox=None if self.settings.sandbox_tenant is None else sandbox_admin(self.settings.sandbox_tenant),
             )
         return self._house
 
@@ -185,6 +188,8 @@ class Holdfast:
             closing.callback(self._renew, house)
             closing.push_async_callback(house.database.close)
             await house.database.write(None, principals.seed)
+            if (sandbox := self.settings.sandbox_tenant) is not None:
+                await house.database.write(None, lambda tx: principals.seed_sandbox(tx, sandbox))
             await house.hub.open()
             closing.push_async_callback(house.hub.close)
             replayers = Replayers(self._replays_in())

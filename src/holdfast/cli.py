@@ -7,12 +7,13 @@ door that would be open) in the same and exit code 1. Nothing heavy is imported 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging.config
 import os
 import socket
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, TypeVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from holdfast.app import Holdfast
     from holdfast.demo import Demo
+    from holdfast.domain.access import Principal
     from holdfast.domain.recorded import RecordedRun
     from holdfast.replay_command import Case
     from holdfast.service.access import Auth
@@ -49,12 +51,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-keys_app = typer.Typer(help="API keys of the local admin's tenant.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys of the local admin's tenant, or of the sandbox tenant.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 runs_app = typer.Typer(help="Recorded runs as files.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+ReplayMode = Literal["strict", "recorded-tools", "live"]
 TargetArgument = Annotated[
     str,
     typer.Argument(metavar="TARGET", help="What to run: module:attribute, or a file: path/to/agents.py[:attribute]"),
@@ -66,6 +69,9 @@ DatabaseOption = Annotated[
         metavar="URL",
         help="sqlite:///path or postgresql://user@host/name; else HOLDFAST_DATABASE, else what the target says.",
     ),
+]
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Of this tenant: the one of HOLDFAST_SANDBOX_TENANT.")
 ]
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="What is logged, on stderr.")]
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: any free one; it is printed.")]
@@ -197,7 +203,11 @@ def announce(holdfast: Holdfast, url: str | None) -> None:
     if url is None:
         out.print(f"Holdfast {__version__} works.", markup=False)
         return
+    from holdfast.web.ui import PACKAGED
+
     line("docs", f"{url}/docs")
+    if settings.ui and PACKAGED.built:
+        line("ui", f"{url}/ui/")
     out.print(f"Holdfast {__version__} is ready on {url}", markup=False)
 
 
@@ -393,6 +403,18 @@ def doctor(
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
+def _admin_of(settings: Settings, tenant: str | None) -> Principal:
+    """Who manages the keys of a tenant: the default one, or the sandbox."""
+    from holdfast.domain.access import LOCAL_PRINCIPAL, sandbox_admin
+
+    if tenant in (None, "default"):
+        return LOCAL_PRINCIPAL
+    if tenant == settings.sandbox_tenant:
+        return sandbox_admin(tenant)
+    known = "there is none besides default" if settings.sandbox_tenant is None else f"it is {settings.sandbox_tenant}"
+    refuse(f"There is no tenant {tenant!r}. HOLDFAST_SANDBOX_TENANT names the other one: {known}.")
+
+
 async def _with_auth(settings: Settings, work: Any) -> Any:
     """Run `work(auth, now_ms)` on the open database."""
     from holdfast.app import database_of, pepper_of, relay_of
@@ -408,6 +430,8 @@ async def _with_auth(settings: Settings, work: Any) -> Any:
     await database.open()
     try:
         await database.write(None, principals.seed)
+        if (sandbox := settings.sandbox_tenant) is not None:
+            await database.write(None, lambda tx: principals.seed_sandbox(tx, sandbox))
         house = House(database=database, hub=Hub(relay_of(database, SYSTEM)), agents={})
         return await work(Auth(house, pepper=pepper), SYSTEM.now_ms())
     finally:
@@ -431,20 +455,22 @@ def keys_create(
         list[str] | None,
         typer.Option("--role", help="A role by which approvals name who decides, such as approver; repeat it."),
     ] = None,
+    tenant: TenantOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Make an API key and print it, this once: only its hash is kept. From then on every request needs one."""
     from holdfast.domain import ids
-    from holdfast.domain.access import ADMIN_SCOPE, LOCAL_PRINCIPAL, ROLE_SCOPE
+    from holdfast.domain.access import ADMIN_SCOPE, ROLE_SCOPE
     from holdfast.service.access import DECIDING
 
     settings = configured(database=database)
     chosen = scope or (DECIDING if role else (ADMIN_SCOPE,))
     scopes = [*chosen, *(f"{ROLE_SCOPE}{name}" for name in role or ())]
+    admin = _admin_of(settings, tenant)
 
     async def work(auth: Auth, now_ms: int) -> None:
         expires_at = None if expires is None else now_ms + round(timedelta(days=expires).total_seconds() * 1000)
-        made = await auth.create_key(LOCAL_PRINCIPAL, name, scopes=scopes, expires_at=expires_at)
+        made = await auth.create_key(admin, name, scopes=scopes, expires_at=expires_at)
         err.print(
             f"Key {ids.text(ids.KEY, made.key.id)} for {name}. It is shown this once; keep it safe.", markup=False
         )
@@ -454,14 +480,15 @@ def keys_create(
 
 
 @keys_app.command("list")
-def keys_list(database: DatabaseOption = None) -> None:
+def keys_list(tenant: TenantOption = None, database: DatabaseOption = None) -> None:
     """List the API keys, oldest first, revoked ones too."""
     from rich.table import Table
 
     from holdfast.domain import ids
-    from holdfast.domain.access import LOCAL_PRINCIPAL, ApiKey
+    from holdfast.domain.access import ApiKey
 
     settings = configured(database=database)
+    admin = _admin_of(settings, tenant)
 
     def state(key: ApiKey, now_ms: int) -> str:
         if key.revoked_at is not None:
@@ -471,7 +498,7 @@ def keys_list(database: DatabaseOption = None) -> None:
         return f"{'expired' if key.expires_at <= now_ms else 'valid until'} {_moment(key.expires_at)}"
 
     async def work(auth: Auth, now_ms: int) -> None:
-        found = await auth.list_keys(LOCAL_PRINCIPAL)
+        found = await auth.list_keys(admin)
         if not found:
             out.print("There are no API keys. Make one: holdfast keys create NAME")
             return
@@ -486,19 +513,20 @@ def keys_list(database: DatabaseOption = None) -> None:
 @keys_app.command("revoke")
 def keys_revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="Its id, key_…, or the key itself.")],
+    tenant: TenantOption = None,
     database: DatabaseOption = None,
 ) -> None:
     """Revoke an API key, for good. Running servers follow within seconds."""
     from holdfast.domain import ids
-    from holdfast.domain.access import LOCAL_PRINCIPAL
     from holdfast.domain.ids import KeyId
 
     settings = configured(database=database)
+    admin = _admin_of(settings, tenant)
     shown = f"{ids.KEY}_{key.removeprefix('hf_').partition('.')[0]}" if key.startswith("hf_") else key
     key_id = KeyId(ids.parse(ids.KEY, shown))
 
     async def work(auth: Auth, _: int) -> None:
-        await auth.revoke_key(LOCAL_PRINCIPAL, key_id)
+        await auth.revoke_key(admin, key_id)
         out.print(f"Revoked {shown}.", markup=False)
 
     run(_with_auth(settings, work))
@@ -527,18 +555,32 @@ def replay(
         list[Path] | None,
         typer.Option("--from", metavar="FILE", help="Instead of the database: exported runs; repeat it."),
     ] = None,
+    mode: Annotated[
+        ReplayMode,
+        typer.Option(
+            "--mode",
+            help="strict: the code alone; recorded-tools: a run with today's model, whose tools answer from the record;"
+            " live: a run with today's model and tools, in the sandbox tenant.",
+        ),
+    ] = "strict",
+    timeout: Annotated[
+        int,
+        typer.Option("--timeout", min=1, max=86_400, metavar="SECONDS", help="How long a run that is made may take."),
+    ] = 300,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="The same as JUnit's XML, for CI.")] = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Run the current code against recorded runs: no model, no tool, no network. Exit code 0 if it does the same, 1 if
-    it would do something else, 2 if that could not be found out."""
+    """Run the current code against recorded runs: no model, no tool, no network, unless --mode says so. Exit code 0 if
+    it does the same, 1 if it would do something else, 2 if that could not be found out."""
     from holdfast import replay_command as command
 
     if sum((bool(given), agent is not None, bool(files))) != 1:
         refuse("Say which runs: their ids, --agent NAME (with --last), or --from FILE.")
 
     async def work() -> list[command.Case]:
+        if mode != "strict":
+            return await _made_again(target, given or (), agent, last, files or (), mode, timeout, database)
         if files:
             found = [recorded for path in files for recorded in command.of_file(path)]
             return await _replayed(target, command.listed(found), len(found))
@@ -557,10 +599,16 @@ def replay(
 
 
 async def _replayed(target: str, sources: AsyncIterator[RecordedRun], total: int) -> list[Case]:
-    """Replay with a bar on the screen; what is not identical is told as it is found."""
-    from rich.progress import Progress
-
     from holdfast import replay_command as command
+
+    with _told(total) as tell:
+        return await command.replayed(target, sources, tell)
+
+
+@contextlib.contextmanager
+def _told(total: int) -> Generator[Callable[[Case], None]]:
+    """A bar on the screen; what is not identical is told as it is found."""
+    from rich.progress import Progress
 
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("Replaying", total=total)
@@ -570,7 +618,36 @@ async def _replayed(target: str, sources: AsyncIterator[RecordedRun], total: int
             if case.verdict != "identical":
                 out.print(case.told(), markup=False)
 
-        return await command.replayed(target, sources, tell)
+        yield tell
+
+
+async def _made_again(
+    target: str,
+    given: Sequence[str],
+    agent: str | None,
+    last: int,
+    files: Sequence[Path],
+    mode: ReplayMode,
+    timeout_s: int,
+    database: str | None,
+) -> list[Case]:
+    """Replays that make runs, which the runtime of this process executes."""
+    from holdfast import replay_command as command
+    from holdfast.domain.replays import Mode
+
+    recorded = [one for path in files for one in command.of_file(path)]
+    log_to_stderr("warning")
+    holdfast = loaded(target, database=database, mode="serve")
+    settings = holdfast.settings = holdfast.settings.model_copy(update={"freeze_gc": False})
+    if settings.worker_slots == 0:
+        refuse("HOLDFAST_WORKER_SLOTS is 0, so nothing would be made here.")
+    if settings.sandbox_tenant is None and (recorded or mode == "live"):
+        refuse("This needs a tenant in which nothing counts. Name one: HOLDFAST_SANDBOX_TENANT=sandbox")
+    async with holdfast.running():
+        house = holdfast.house
+        found = await (command.carried(house, recorded) if files else command.wanted(house, given, agent, last))
+        with _told(len(found)) as tell:
+            return await command.made(house, found, Mode(mode.replace("-", "_")), timeout_s, tell)
 
 
 # --- runs as files ---------------------------------------------------------------------------------------------------
@@ -658,7 +735,7 @@ def demo(
     listener = serving.listen("127.0.0.1", port if port is not None else 0 if once else PORT)
     url = serving.url_of(listener)
     settings = configured(mode="dev")
-    built = build(directory, chosen.model, settings)
+    built = build(directory, chosen.model, settings, seeded=not once)
     out.print(f"The demo of Holdfast {__version__}: a support desk over a shop of its own.", markup=False)
     line("files", f"{built.directory.resolve()} ({'made now' if built.shop_is_new else 'from an earlier start'})")
     line("shop", ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in built.shop.counts().items()))

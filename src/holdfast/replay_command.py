@@ -1,41 +1,46 @@
 """`holdfast replay` and `holdfast runs`: what the commands do, and the reports that others read.
 
-The runs come out of the database, or out of files; the code runs in one process that has no way out, one run after
-another. A process that had to be killed, or that ended by itself, is replaced.
+The runs come out of the database, or out of files. A strict replay runs the code in a process that has no way out, one
+run after another; a process that had to be killed, or that ended by itself, is replaced. Replays that make runs take a
+runtime: this process is one for as long as they take.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast.domain import ids, portable
-from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain import ids, limits, portable
+from holdfast.domain.access import LOCAL_PRINCIPAL, Principal
 from holdfast.domain.determinism import SYSTEM
-from holdfast.domain.errors import Damaged, HoldfastError, Invalid
+from holdfast.domain.encoding import decode
+from holdfast.domain.errors import Conflict, Damaged, HoldfastError, Invalid
 from holdfast.domain.ids import RunId
 from holdfast.domain.recorded import RecordedRun
-from holdfast.domain.replays import Replayed, Verdict
+from holdfast.domain.replays import Mode, Replay, Replayed, StoredReplay, Verdict
 from holdfast.runtime.replayers import Child
-from holdfast.service import importing, recordings, runs
+from holdfast.service import importing, recordings, replays, runs
 from holdfast.service.house import House
 from holdfast.service.importing import Imported
+from holdfast.service.replays import Asked
 from holdfast.settings import Settings
 from holdfast.store.runs import RunFilter
 
 PAGE: Final = 200
+LOOK_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run, and what came of its replay: a result, or why there is none."""
+    """One run, and what came of its replay: a result, or why there is none. `made`: the run that the replay made."""
 
     run_id: str
     agent: str
@@ -43,6 +48,7 @@ class Case:
     replayed: Replayed | None
     failed: str | None
     took_ms: int
+    made: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -52,6 +58,8 @@ class Case:
         found: dict[str, Any] = {"run_id": self.run_id, "agent": self.agent, "verdict": self.verdict}
         current = None if self.replayed is None else self.replayed.version
         found["version"] = {"recorded": self.recorded_version, "current": current}
+        if self.made is not None:
+            found["replay_run_id"] = self.made
         if self.replayed is None:
             return {**found, "error": self.failed}
         return {**found, **self.replayed.result.to_json()}
@@ -149,6 +157,88 @@ async def _one(child: Child, recorded: RecordedRun) -> Case:
         failed = exc.message
     took = round(SYSTEM.monotonic_ms() - began)
     return Case(recorded.of.run_id, recorded.agent, recorded.version, found, failed, took)
+
+
+# -- replays that make runs -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run to make again: whose it is, and what it is called in reports."""
+
+    principal: Principal
+    run_id: RunId
+    shown: str
+
+
+async def wanted(house: House, given: Sequence[str], agent: str | None, last: int) -> list[Wanted]:
+    """Runs of the database, to be made again."""
+    return [
+        Wanted(LOCAL_PRINCIPAL, run_id, ids.text(ids.RUN, run_id)) for run_id in await chosen(house, given, agent, last)
+    ]
+
+
+async def carried(house: House, found: Sequence[RecordedRun]) -> list[Wanted]:
+    """Runs of files: brought into the sandbox tenant, never among those of the database."""
+    sandbox = house.sandbox
+    assert sandbox is not None, "the command refuses files without one"
+    made, _ = await importing.insert(house, sandbox, found)
+    return [Wanted(sandbox, one.run_id, one.was) for one in made]
+
+
+async def made(
+    house: House, wanted: Sequence[Wanted], mode: Mode, timeout_s: int, tell: Callable[[Case], None]
+) -> list[Case]:
+    """Make each run again, a few at a time, in the runtime of this process; the cases in the order of the runs."""
+    cases: dict[int, Case] = {}
+    left = iter(enumerate(wanted))
+
+    async def work() -> None:
+        for number, one in left:
+            cases[number] = await _made(house, one, mode, timeout_s)
+            tell(cases[number])
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(limits.LIVE_REPLAYS_AT_ONCE):
+            tasks.create_task(work())
+    return [cases[number] for number in sorted(cases)]
+
+
+async def _made(house: House, one: Wanted, mode: Mode, timeout_s: int) -> Case:
+    began = SYSTEM.monotonic_ms()
+    run = (await runs.get(house, one.principal, one.run_id)).run
+    case = Case(one.shown, run.agent, run.agent_version, None, None, 0)
+    try:
+        asked = await replays.start(house, one.principal, one.run_id, mode=mode, wait_ms=0)
+    except Conflict as exc:
+        return replace(case, failed=exc.message)
+    while asked.replay.ended_at is None and SYSTEM.monotonic_ms() - began < timeout_s * 1000:
+        await asyncio.sleep(LOOK_MS / 1000)
+        asked = await replays.get(house, one.principal, one.run_id, asked.replay.id)
+    if asked.replay.ended_at is None:
+        await _given_up(house, one, asked.replay)
+    took = round(SYSTEM.monotonic_ms() - began)
+    return _case(replace(case, took_ms=took), asked, timeout_s)
+
+
+async def _given_up(house: House, one: Wanted, replay: StoredReplay) -> None:
+    """Cancel what took too long: nobody will ask for it any more."""
+    assert replay.made_run is not None, "such a replay makes a run"
+    actor = one.principal if replay.made_tenant == one.principal.tenant_id else house.sandbox
+    assert actor is not None, "it is in the sandbox"
+    with contextlib.suppress(Conflict):  # it ended just now
+        await runs.cancel(house, actor, replay.made_run, "The replay took too long.")
+
+
+def _case(case: Case, asked: Asked, timeout_s: int) -> Case:
+    replay = asked.replay
+    case = replace(case, made=None if replay.made_run is None else ids.text(ids.RUN, replay.made_run))
+    if replay.result is not None:
+        return replace(case, replayed=Replayed(Replay.from_json(decode(replay.result)), replay.current_version))
+    if replay.error is not None:
+        return replace(case, failed=str(decode(replay.error)["message"]))
+    waiting = "" if asked.waiting is None else f" {asked.waiting}"
+    return replace(case, failed=f"It took longer than {timeout_s} s and was cancelled.{waiting}")
 
 
 def counts(cases: Sequence[Case]) -> dict[str, int]:

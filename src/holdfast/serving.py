@@ -250,6 +250,7 @@ def server_of(holdfast: Holdfast, *, access_log: bool, grace_s: int) -> Server:
         log_config=None,
         access_log=access_log,
         proxy_headers=False,
+        root_path=holdfast.settings.root_path,
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=grace_s,

@@ -53,10 +53,29 @@ class Settings(BaseSettings):
     postgres_pool: int = Field(
         limits.POSTGRES_POOL, ge=2, le=1_000, description="Connections for requests, besides four for the engine."
     )
+    sandbox_tenant: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        description="Name of the tenant in which live replays act, such as `sandbox`; without one there are none.",
+    )
+
+    @field_validator("sandbox_tenant")
+    @classmethod
+    def _not_default(cls, name: str | None) -> str | None:
+        if name == "default":
+            raise ValueError("default is the tenant of your own runs: a sandbox is another one")
+        return name
+
     require_auth: bool = Field(False, description="Demand an API key from loopback too, even before one exists.")
     pepper: SecretStr | None = Field(
         None,
         description="Secret that API keys are hashed with. On SQLite one is made beside the database if none is given.",
+    )
+    ui: bool = Field(True, description="Serve the control plane, at `/ui/`.")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="The path under which a proxy serves this, such as `/agents`, if it takes that off before it asks.",
     )
     freeze_gc: bool = Field(
         True, description="Freeze what is loaded at start out of garbage collection: shorter pauses under load."

@@ -49,10 +49,14 @@ async def test_equal_pieces_of_a_message_all_arrive_at_another_process_in_order(
 async def test_one_that_only_waits_for_the_end_is_no_listener_for_another_process(postgres_url: str) -> None:
     async with two(postgres_url) as (near, far):
         far.subscribe(RUN, milestones=True)
-        changes = near.subscribe_changes(DEFAULT_TENANT)
+        arrived = asyncio.Event()
+        changes = near.subscribe_changes(DEFAULT_TENANT, arrived)
         far.change(Change(DEFAULT_TENANT, "run", "run_x", "queued"))  # sent behind the other hint, on the same session
         async with asyncio.timeout(WITHIN_S):
-            await changes.get()
+            await arrived.wait()
+        lost, told = changes.taken()
+        assert not lost
+        assert [change.id for change in told] == ["run_x"]
         assert not near.listened(RUN, THREAD)
 
 

@@ -25,9 +25,9 @@ def environment(**more: str) -> dict[str, str]:
 class Process:
     """A command under way. Use as a context manager: the end of the block kills what is left of it."""
 
-    def __init__(self, *arguments: str, cwd: Path, **more: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path, module: str = "holdfast", **more: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=cwd,
             env=environment(**more),
             stdin=subprocess.DEVNULL,

@@ -890,6 +890,7 @@ async def test_what_is_forbidden_meanwhile_is_refused_although_leave_was_given(d
     assert "frozen" in str(told(model))
 
 
+@pytest.mark.impure  # the rules are others in between
 async def test_what_needs_no_leave_any_more_still_waits_for_the_question_that_is_open(desk: Desk) -> None:
     before, after = Shop(confirm=True), Shop()
     a, _ = refunding(before)

@@ -537,6 +537,7 @@ async def test_a_heartbeat_moves_the_moment_at_which_others_may_act(desk: Desk, 
 # -- what the rules, the code and people say meanwhile ----------------------------------------------------------------
 
 
+@pytest.mark.impure  # the rules are others in between
 async def test_what_is_forbidden_after_it_began_is_still_settled_by_its_class(desk: Desk) -> None:
     """Rules are judged before a call begins. To tell the model "not done" would be a lie."""
     dying = Dying(effect="keyed")
@@ -552,6 +553,7 @@ async def test_what_is_forbidden_after_it_began_is_still_settled_by_its_class(de
     assert told(model) == [("act", "did x")]
 
 
+@pytest.mark.impure  # the rules are others in between
 async def test_what_needs_leave_since_it_began_asks_nobody(desk: Desk) -> None:
     dying = Dying(effect="keyed")
     a, model = dying.agent()
@@ -565,6 +567,7 @@ async def test_what_needs_leave_since_it_began_asks_nobody(desk: Desk) -> None:
     assert "approval.requested" not in await types(hf, view)
 
 
+@pytest.mark.impure  # the rules are others in between
 async def test_a_person_s_word_counts_also_if_the_call_is_forbidden_by_now(desk: Desk) -> None:
     dying = Dying(effect="unsafe")
     hf, view, model = await crashed(desk, dying)

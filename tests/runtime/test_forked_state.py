@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from holdfast import Agent, Context, Holdfast, ToolContext, tool, workflow
 from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain.errors import NotFound
 from holdfast.domain.runs import RunView
 from holdfast.domain.threads import Role
-from holdfast.service import branches, diffs, forks
+from holdfast.service import branches, deleting, diffs, forks
 from holdfast.service import states as state_verbs
+from holdfast.service.deleting import Branches
 from holdfast.service.forks import Edits, ForkRun
 from holdfast.service.states import StateView
 from holdfast.testing import Call, ScriptedModel
@@ -137,3 +141,65 @@ async def test_a_fork_that_goes_on_shows_what_is_open_in_it_and_not_what_was_in_
     mine, theirs = await look_at(hf, made), await look_at(hf, parent)
     assert [q.key for q, _ in mine.questions] == [q.key for q, _ in theirs.questions] == ["ask#1"]
     assert mine.questions[0][1].data != theirs.questions[0][1].data, "questions of their own"
+
+
+def told(found: diffs.Diff) -> tuple[Any, ...]:
+    """What a comparison says, but how long things took."""
+    diverged = found.divergence
+    return (
+        None if diverged is None else (diverged.step.key, tuple(diverged.differs)),
+        found.patch,
+        (found.talks.this, found.talks.other, found.talks.same),
+        found.this.published.document,
+        found.other.published.document,
+    )
+
+
+async def test_what_a_branch_reads_of_a_deleted_thread_is_what_it_read_before(desk: Desk) -> None:
+    """The rows stay for the branches that read them: of the thread itself nothing is left to be seen."""
+    hf = await desk.open(notes)
+    await outcome(hf, "notes", ["before"], thread="t")
+    parent = await outcome(hf, "notes", ["a", "b", "c"], thread="t")
+    made = await fork(hf, parent, 3, output="B")  # reads a run and the thread before it
+    deeper = await fork(hf, made, 5)  # reads through the fork
+    bare = await fork(hf, parent, parent.seq)  # has published nothing itself
+    forked = (made, deeper, bare)
+    document = [await shown(hf, one) for one in forked]
+    assert document == [(4, ["before", "a", "B", "c"])] * 2 + [(4, ["before", "a", "b", "c"])]
+
+    async def looked() -> list[Any]:
+        """Every step of every branch: who published what, where it stood, what it says of the steps."""
+        found: list[Any] = []
+        for one in forked:
+            for at in range(one.seq + 1):
+                seen = await look_at(hf, one, at)
+                names = [(steps.name, steps.count, payload) for steps, payload in seen.steps]
+                found.append((seen.published, seen.at.moment.position, names, seen.output))
+        return found
+
+    async def compared() -> list[Any]:
+        pairs = [(a, b) for a in forked for b in forked]
+        return [told(await diffs.between(hf.house, LOCAL_PRINCIPAL, a.run.id, b.run.id, 3, 4)) for a, b in pairs] + [
+            told(await diffs.between(hf.house, LOCAL_PRINCIPAL, a.run.id, b.run.id)) for a, b in pairs
+        ]
+
+    states, differences = await looked(), await compared()
+    beside = [await fork(hf, one, one.seq) for one in forked]  # of these the state goes on before the deletion
+    went_on = [output(await outcome(hf, "notes", ["more"], thread_id=one.run.thread_id)) for one in beside]
+    for one in beside:
+        await deleting.remove(hf.house, LOCAL_PRINCIPAL, one.run.thread_id, Branches.REFUSE)
+
+    await deleting.remove(hf.house, LOCAL_PRINCIPAL, parent.run.thread_id, Branches.COPY)
+    with pytest.raises(NotFound):
+        await look_at(hf, parent)
+    assert await looked() == states
+    assert await compared() == differences
+    assert [await shown(hf, one) for one in forked] == document
+    # The one in the middle goes too: what is read through it is there.
+    await deleting.remove(hf.house, LOCAL_PRINCIPAL, made.run.thread_id, Branches.COPY)
+    forked, states = (deeper, bare), states[made.seq + 1 :]
+    assert await looked() == states
+    for one, before in zip(forked, went_on[1:], strict=True):
+        after = await outcome(hf, "notes", ["more"], thread_id=one.run.thread_id)
+        assert output(after) == before == [before[0], [*before[0], "more"]]
+        assert (await look_at(hf, after, 0)).published.document.value == before[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,13 +14,13 @@ import pytest
 from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart, UserPromptPart
 
 from holdfast import Agent, Confirm, Context, EffectInfo, Holdfast, ToolContext, tool, workflow
-from holdfast.domain import limits
+from holdfast.domain import limits, portable
 from holdfast.domain.access import LOCAL_PRINCIPAL, Principal, PrincipalKind, Scope
-from holdfast.domain.errors import Conflict, Invalid, NotFound, Refused
+from holdfast.domain.errors import Conflict, Invalid, NotFound, Refused, StepFailed
 from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.ids import DEFAULT_TENANT, PrincipalId, TenantId
 from holdfast.domain.runs import RunStatus, RunView
-from holdfast.service import branches, forks, history, runs, threads
+from holdfast.service import branches, forks, history, importing, recordings, runs, threads
 from holdfast.service.forks import Edits, ForkRun
 from holdfast.testing import Call, ScriptedModel
 from tests.runtime.driving import Desk, ended, entries, error, outcome, output, question, resolve, send, start, waiting
@@ -190,14 +191,17 @@ async def test_other_instructions_and_another_model_from_a_step_on(desk: Desk, m
     made = await ended(hf, await fork(hf, parent, 3, instructions="Be kind."))
     assert output(made) == "one: did one (Be kind.)"
     asked: list[str] = []
+    threads: set[int] = set()
 
     def resolved(model: Any, **_: Any) -> Any:
         asked.append(model)
+        threads.add(threading.get_ident())
         return ScriptedModel(["Another model."], on_end="repeat")
 
     monkeypatch.setattr("holdfast.agents.models.resolve", resolved)
     made = await ended(hf, await fork(hf, parent, 3, model="openai:other"))
-    assert (output(made), set(asked)) == ("Another model.", {"openai:other"})
+    assert (output(made), asked) == ("Another model.", ["openai:other"] * 2), "by the verb, and by the run"
+    assert threading.get_ident() not in threads, "it may load a provider's SDK, which would stall the loop"
 
 
 async def test_edit_and_regenerate(desk: Desk) -> None:
@@ -510,3 +514,146 @@ async def test_forks_nest_to_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch
         view = await ended(hf, (await runs.start(hf.house, LOCAL_PRINCIPAL, ask)).view)
     with pytest.raises(Conflict, match="at most 3 deep"):
         await fork(hf, view, 1)
+
+
+# -- imported runs ------------------------------------------------------------------------------------------------
+
+
+def stocked(item: str, most: int = 3) -> int:
+    world.append(f"count {item}")
+    return min(len(item), most)
+
+
+@tool(effect="unsafe", simulate=lambda item: f"would order {item}")
+async def order(item: str) -> str:
+    """Order an item."""
+    world.append(f"order {item}")
+    return f"ordered {item}"
+
+
+@tool(effect="read")
+async def price(item: str) -> int:
+    """What an item costs."""
+    world.append(f"price {item}")
+    return len(item)
+
+
+@workflow("restock", tools=[order])
+async def restock(ctx: Context, items: list[str]) -> list[Any]:
+    """Counts, then asks which item to order besides; what it does of it depends on the answer."""
+    counted = [await ctx.step("count", stocked, item) for item in items]
+    more = await ctx.ask("What else?")
+    failed = None
+    try:
+        await ctx.step("broken", int, "x")
+    except StepFailed as exc:
+        failed = exc.code
+    noted = await ctx.step("note", stocked, more, simulate=lambda item, **_: -len(item), most=1)
+    last = await ctx.step("last", stocked, items[-1], simulate=7)
+    return [*counted, failed, noted, last, await ctx.step("order", order, more)]
+
+
+async def imported(hf: Holdfast, of: RunView) -> RunView:
+    """The same run, brought in out of a file."""
+    lines = list(portable.written(await recordings.read(hf.house, LOCAL_PRINCIPAL, of.run.id)))
+    ((one,), _) = await importing.load(hf.house, LOCAL_PRINCIPAL, lines)
+    return await runs.get(hf.house, LOCAL_PRINCIPAL, one.run_id)
+
+
+async def restocked(hf: Holdfast) -> RunView:
+    """`restock`, answered with `pens`. Steps: 1 and 2 counts, 3 the question, 4 broken, 5 note, 6 last, 7 order."""
+    parent = await start(hf, "restock", ["cups", "ink"])
+    await resolve(hf, await question(hf, parent), "answer", answer="pens")
+    parent = await ended(hf, parent)
+    assert output(parent) == [3, 3, "step_failed", 1, 3, "ordered pens"]
+    found = await imported(hf, parent)
+    world.clear()
+    return found
+
+
+async def test_a_fork_of_an_imported_run_does_nothing_and_ends_like_it(desk: Desk) -> None:
+    hf = await desk.open(restock)
+    parent = await restocked(hf)
+    for at in (0, 1, 2, 4, 5, 6, 7):
+        made = await fork(hf, parent, at)
+        if at < 3:  # the question is asked again
+            await resolve(hf, await question(hf, made), "answer", answer="pens")
+        assert output(await ended(hf, made)) == [3, 3, "step_failed", 1, 3, "ordered pens"], at
+    assert world == []
+
+
+async def test_what_an_imported_run_did_not_do_is_simulated_in_its_fork(desk: Desk) -> None:
+    hf = await desk.open(restock)
+    parent = await restocked(hf)
+    made = await ended(hf, await fork(hf, parent, 3, answer="paper"))
+    assert output(made) == [3, 3, "step_failed", -5, 3, "would order paper"]
+    denied = await ended(hf, await fork(hf, parent, 3, answer="paper", new=Fresh.DENY))
+    assert error(denied)["code"] == "fork_denied"
+    nothing = await ended(hf, await fork(hf, parent, 5, repeat=Repeat.DENY))
+    assert error(nothing)["code"] == "fork_denied"
+    other = await ended(hf, await fork(hf, parent, 0, message=["tea", "ink"]))
+    assert (error(other)["code"], "simulate=" in error(other)["message"]) == ("not_simulated", True)
+    assert world == []
+
+
+async def test_a_fork_of_a_fork_of_an_imported_run_does_nothing_either(desk: Desk) -> None:
+    hf = await desk.open(restock)
+    parent = await restocked(hf)
+    made = await ended(hf, await fork(hf, parent, 3, answer="paper"))
+    again = await ended(hf, await fork(hf, made, 3))
+    assert output(again) == output(made)
+    other = await ended(hf, await fork(hf, made, 3, answer="a pen"))
+    assert output(other) == [3, 3, "step_failed", -5, 3, "would order a pen"]
+    for how in ({"new": Fresh.EXECUTE}, {"new": Fresh.ASK}, {"repeat": Repeat.EXECUTE}):
+        with pytest.raises(Conflict, match="imported"):
+            await fork(hf, made, 3, **how)
+    assert world == []
+
+
+@workflow("shops")
+async def shops(ctx: Context, items: list[str]) -> Any:
+    return await ctx.call("restock_all", items)
+
+
+@workflow("restock_all", tools=[order])
+async def restock_all(ctx: Context, items: list[str]) -> Any:
+    return [await ctx.step("order", order, item) for item in items] + [await ctx.step("count", stocked, "all")]
+
+
+async def test_runs_that_a_fork_of_an_imported_run_calls_do_nothing_either(desk: Desk) -> None:
+    hf = await desk.open(shops, restock_all)
+    parent = await imported(hf, await outcome(hf, "shops", ["cups"]))
+    world.clear()
+    made = await ended(hf, await fork(hf, parent, 0, message=["pens"]))
+    assert "not_simulated" in str(error(made))
+    assert world == []
+
+
+async def test_a_tool_says_what_stands_in_for_it_wherever_it_is_simulated(desk: Desk) -> None:
+    buyer = Agent("buyer", model=ScriptedModel([Call("order", {"item": "cups"}), lambda m, i: said(m)[1][-1]]),
+                  tools=[order])  # fmt: skip
+    hf = await desk.open(buyer)
+    parent = await outcome(hf, "buyer", "Cups!")
+    world.clear()
+    call = {"tool_calls": [{"tool": "order", "args": {"item": "pens"}}]}
+    made = await ended(hf, await fork(hf, parent, 1, output=call, new=Fresh.SIMULATE))
+    assert output(made) == "would order pens"
+    assert world == []
+
+
+@workflow("priced")
+async def priced(ctx: Context, items: list[str]) -> list[int]:
+    return [await ctx.step("price", price, item) for item in items]
+
+
+async def test_a_workflow_too_reads_from_the_record_if_asked_to(desk: Desk) -> None:
+    hf = await desk.open(priced)
+    parent = await outcome(hf, "priced", ["cups", "ink"])
+    world.clear()
+    made = await ended(hf, await fork(hf, parent, 0, reads=Reads.REUSE))
+    assert (output(made), world) == ([4, 3], [])
+    other = await ended(hf, await fork(hf, parent, 0, message=["pens"], reads=Reads.REUSE))
+    assert error(other)["code"] == "fork_denied"
+    assert world == []
+    assert output(await ended(hf, await fork(hf, parent, 1))) == [4, 3]
+    assert world == ["price ink"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic_ai.exceptions import ApprovalRequired
 
 from holdfast import (
     Agent,
@@ -18,6 +19,7 @@ from holdfast import (
     Holdfast,
     RunLimits,
     StepFailed,
+    ToolContext,
     TurnInfo,
     tool,
     workflow,
@@ -25,6 +27,7 @@ from holdfast import (
 from holdfast.agents.native.middleware import Middleware, ModelCall
 from holdfast.domain import limits, portable
 from holdfast.domain.access import LOCAL_PRINCIPAL
+from holdfast.domain.approvals import DecisionKind
 from holdfast.domain.errors import NotFound
 from holdfast.domain.forks import Repeat
 from holdfast.domain.ids import RunId
@@ -390,7 +393,7 @@ async def test_a_run_of_everything_replays_up_to_wherever_it_got(desk: Desk) -> 
     await resolve(hf, asked, "answer", answer="b")
     asked = await question(hf, view)
     await identical()
-    await resolve(hf, asked, "approve")
+    await resolve(hf, asked, DecisionKind.APPROVE)
     await waiting(hf, view)
     await send(hf, "go", {"n": 1}, key="1")
     made = output(await ended(hf, view))
@@ -807,3 +810,107 @@ async def test_a_recording_of_an_unknown_run_is_not_found(desk: Desk) -> None:
     hf = await desk.open(original)
     with pytest.raises(NotFound):
         await recordings.read(hf.house, LOCAL_PRINCIPAL, RunId(b"x" * 16))
+
+
+# -- rules on calls ---------------------------------------------------------------------------------------------------
+
+
+def dear(arguments: dict[str, Any]) -> bool:
+    return arguments["item"] == "palace"
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "asks": {"confirm": True},
+    "asks if dear": {"confirm": dear},
+    "denies": {"deny": True},
+    "asks by itself": {"itself": True},
+}
+
+
+def buyer(rules: str, native: bool, item: str = "lamp") -> Any:
+    given = dict(RULES[rules])
+    itself = given.pop("itself", False)
+
+    @tool(effect="unsafe", **given)
+    def buy(ctx: ToolContext[Any], item: str) -> str:
+        """Buy it."""
+        if itself and not ctx.approved:
+            raise ApprovalRequired
+        return f"bought {item}"
+
+    @workflow("buyer", tools=[buy])
+    async def flow(ctx: Context, given: str) -> str:
+        try:
+            return await ctx.step("buy", buy, item)
+        except StepFailed as exc:
+            return exc.code
+
+    model = ScriptedModel([Call("buy", {"item": item}), "Well."])
+    return Agent("buyer", model=model, tools=[buy], instructions="Buy.") if native else flow
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["agent", "workflow"])
+@pytest.mark.parametrize(
+    ("then", "now", "leave"),
+    [
+        ("none", "none", None),
+        ("none", "asks", ("not asked for", "asked for")),
+        ("none", "denies", ("not asked for", "denied")),
+        ("none", "asks if dear", None),
+        ("asks", "asks", None),
+        ("asks", "none", ("asked for", "not asked for")),
+        ("asks", "denies", ("asked for", "denied")),
+        ("asks", "asks if dear", ("asked for", "not asked for")),
+        ("denies", "denies", None),
+        ("denies", "none", ("denied", "not asked for")),
+        ("denies", "asks", ("denied", "asked for")),
+        ("asks by itself", "asks by itself", None),
+    ],
+)
+async def test_other_rules_on_a_call_are_told(
+    desk: Desk, native: bool, then: str, now: str, leave: tuple[str, str] | None
+) -> None:
+    hf = await desk.open(buyer(then, native))
+    view = await start(hf, "buyer", "Go.")
+    if then.startswith("asks"):
+        view = await waiting(hf, view)
+        await resolve(hf, await question(hf, view), DecisionKind.APPROVE)
+    recorded = await record(hf, await ended(hf, view))
+    result = await replayed(recorded, buyer(now, native))
+    if leave is None:
+        assert result.verdict is Verdict.IDENTICAL, result.to_json()
+        return
+    step = 2 if native else 1
+    if then == "asks":
+        step += 1
+    assert (result.reason, result.at) == (Reason.RULES_CHANGED, step), result.to_json()
+    assert result.difference is not None
+    assert (result.difference.path, result.difference.recorded, result.difference.requested) == ("leave", *leave)
+
+
+@pytest.mark.parametrize("answer", ["reject", "edit"])
+async def test_leave_that_was_refused_or_changed_counts_as_asked_for(desk: Desk, answer: str) -> None:
+    hf = await desk.open(buyer("asks if dear", True, "palace"))
+    view = await waiting(hf, await start(hf, "buyer", "Go."))
+    asked = await question(hf, view)
+    if answer == "reject":
+        await resolve(hf, asked, DecisionKind.REJECT)
+    else:
+        await resolve(hf, asked, DecisionKind.APPROVE, arguments={"item": "lamp"})
+    recorded = await record(hf, await ended(hf, view))
+    assert (await replayed(recorded, buyer("asks if dear", True, "palace"))).verdict is Verdict.IDENTICAL
+    assert (await replayed(recorded, buyer("none", True, "palace"))).reason is Reason.RULES_CHANGED
+
+
+async def test_of_a_forks_calls_its_policy_decided_so_rules_are_not_compared(desk: Desk) -> None:
+    hf = await desk.open(buyer("asks", True))
+    parent = await waiting(hf, await start(hf, "buyer", "Go."))
+    await resolve(hf, await question(hf, parent), DecisionKind.APPROVE)
+    parent = await ended(hf, parent)
+    started = await forks.fork(hf.house, LOCAL_PRINCIPAL, forks.ForkRun(run_id=parent.run.id, at=0))
+    recorded = await record(hf, await ended(hf, started.view))
+    assert (await replayed(recorded, buyer("asks", True))).verdict is Verdict.IDENTICAL
+    again = next(iter(portable.read(portable.written(recorded))))
+    assert again.policed
+    assert (await replayed(await brought_in(hf, recorded), buyer("none", True))).verdict is Verdict.IDENTICAL

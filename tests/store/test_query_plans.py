@@ -28,10 +28,12 @@ from holdfast.store import (
     claims,
     effects,
     entries,
+    family,
     heads,
     idempotency,
     lineage,
     messages,
+    overview,
     principals,
     runs,
     states,
@@ -283,11 +285,40 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     ),
     "the state at a step": ("ix_entries_state", lambda tx: states.written(tx, TENANT, RUN, 9)),
     "the last run that published": ("ix_runs_thread_state", lambda tx: states.last_run(tx, TENANT, THREAD)),
-    "entries up to one": ("pk_entries|PRIMARY KEY|entries_1", lambda tx: timeline.written_by(tx, TENANT, RUN, 0, 9)),
+    "entries up to one": (
+        "pk_entries|PRIMARY KEY|entries_1",
+        lambda tx: timeline.written_by(tx, TENANT, RUN, 0, 9, {}),
+    ),
     "short payloads": ("pk_entries|PRIMARY KEY|entries_1", lambda tx: timeline.payloads(tx, TENANT, RUN, [1, 2], 9)),
     "versions of an agent": (
         "pk_agent_versions|PRIMARY KEY|agent_versions_1",
         lambda tx: agents.versions(tx, TENANT, "a", None, 9),
+    ),
+    "runs of an agent": ("ix_runs_agent", lambda tx: runs.page(tx, TENANT, RunFilter(agent="a"))),
+    "runs of an agent and a status": (
+        "ix_runs_agent",
+        lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", status=(RunStatus.FAILED,))),
+    ),
+    "runs of a status": ("ix_runs_status", lambda tx: runs.page(tx, TENANT, RunFilter(status=(RunStatus.FAILED,)))),
+    "runs of a time": (
+        "pk_runs|autoindex_runs_1|ux_runs|ix_runs",
+        lambda tx: runs.page(tx, TENANT, RunFilter(created_after=MIDNIGHT_MS, created_before=MIDNIGHT_MS + 9)),
+    ),
+    "runs that are forks": ("ix_runs_forks", lambda tx: runs.page(tx, TENANT, RunFilter(forked=True))),
+    "runs that were imported": ("ix_runs_imported", lambda tx: runs.page(tx, TENANT, RunFilter(imported=True))),
+    "runs with a tag": ("pk_run_tags|PRIMARY KEY", lambda tx: runs.page(tx, TENANT, RunFilter(tag="x"))),
+    "children, by their ids": ("ix_runs_parent", lambda tx: runs.children(tx, TENANT, RUN)),
+    "what a run comes from": ("pk_runs|autoindex_runs_1", lambda tx: family.ancestry(tx, TENANT, RUN, 9)),
+    "what was forked from a run": ("ix_runs_forked", lambda tx: family.descent(tx, TENANT, RUN, 9)),
+    "a timeline": ("pk_entries|autoindex_entries_1", lambda tx: timeline.facts(tx, TENANT, RUN, 0, 9)),
+    "what happened last": ("pk_entries|autoindex_entries_1", lambda tx: timeline.life_before(tx, TENANT, RUN, 9)),
+    "what is open": ("ux_entries_key", lambda tx: timeline.opened(tx, TENANT, RUN)),
+    "the questions that steps are": ("ux_approvals_key", lambda tx: approvals.of_steps(tx, TENANT, RUN, ["k"])),
+    "how effects of a run stand": ("pk_effects|effects_1", lambda tx: effects.statuses(tx, TENANT, RUN)),
+    "live runs, counted": ("ix_runs_status", lambda tx: overview.live(tx, TENANT, RunStatus.WAITING)),
+    "runs of the last hours": (
+        "pk_runs|autoindex_runs_1",
+        lambda tx: overview.buckets(tx, TENANT, MIDNIGHT_MS, 3_600_000),
     ),
     "runs of a version": ("ix_runs_agent|pk_runs", lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v"))),
     "who waits for an event": ("ix_event_waits_name", lambda tx: awaited.waiters(tx, TENANT, "busy", "")),
@@ -401,6 +432,38 @@ async def test_archiving_and_removing_a_thread_read_no_table_from_end_to_end(sto
         await archive.remove(tx, TENANT, thread.id)
 
     for plan in await plans(store, work):
+        assert not whole_tables(plan), plan
+
+
+IN_ORDER: dict[str, Callable[[Any], Any]] = {
+    "runs": lambda tx: runs.page(tx, TENANT, RunFilter()),
+    "runs of an agent": lambda tx: runs.page(tx, TENANT, RunFilter(agent="a")),
+    "runs of statuses": lambda tx: runs.page(
+        tx, TENANT, RunFilter(status=(RunStatus.FAILED, RunStatus.CANCELLED), before=b"\xff" * 16)
+    ),
+    "runs of an agent and a status": lambda tx: runs.page(
+        tx, TENANT, RunFilter(agent="a", status=(RunStatus.CANCELLED,))
+    ),
+    "runs of a time": lambda tx: runs.page(
+        tx, TENANT, RunFilter(created_after=1, created_before=2, include_children=True)
+    ),
+    "forks": lambda tx: runs.page(tx, TENANT, RunFilter(forked=True)),
+    "runs with a tag": lambda tx: runs.page(tx, TENANT, RunFilter(tag="x")),
+    "the inbox, newest first": lambda tx: approvals.page(
+        tx, TENANT, ApprovalFilter(newest_first=True, after=(2**50, b"\xff" * 16))
+    ),
+    "the inbox, oldest first": lambda tx: approvals.page(tx, TENANT, ApprovalFilter(after=(1, b"\x00" * 16))),
+}
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+async def test_a_page_is_read_in_order_and_stops_at_its_end(store: Store, name: str) -> None:
+    """The last statement reads the page's own rows by id, where there is one; all others stop at the page's end."""
+    found = [plan for plan in await plans(store, IN_ORDER[name]) if "run_heads" not in plan]
+    assert found
+    for plan in found:
+        assert "TEMP B-TREE" not in plan, plan
+        assert "Sort" not in plan, plan
         assert not whole_tables(plan), plan
 
 

@@ -7,13 +7,14 @@ module here has no asynchronous tests.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import databases
-from tests.cli.processes import Process
+from tests.cli.processes import ROOT, Process, holdfast
 from tests.ui import browser as browsers
 
 
@@ -39,7 +40,52 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield process.url()
 
 
-@pytest.fixture(scope="module")
-def desk_folder(desk: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where that demo keeps its files."""
-    return next(tmp_path_factory.getbasetemp().glob("desk*"))
+@dataclass
+class House:
+    """A database with the agents of `house.py`, and what it takes to serve it from as many processes as one likes."""
+
+    folder: Path
+    database: str
+
+    def serve(self, *more: str, port: int = 0, verb: str = "serve", **settings: str) -> Process:
+        """A server; use it as a context manager."""
+        target = str(ROOT / "tests" / "ui" / "house.py") + ":hf"
+        where = ("--port", str(port), "--database", self.database)
+        return Process(verb, target, *where, *more, cwd=self.folder, **self._settings(settings))
+
+    def serve_mounted(self) -> Process:
+        """Within another application, at a path that needs escaping."""
+        settings = self._settings({"HOLDFAST_DATABASE": self.database})
+        return Process("tests.ui.house:outer", "--port", "0", module="uvicorn", cwd=self.folder, **settings)
+
+    def command(self, *arguments: str) -> str:
+        """What a command says that ends by itself."""
+        done = holdfast(*arguments, cwd=self.folder, HOLDFAST_DATABASE=self.database, **self._settings({}))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def key(self, name: str, *scopes: str) -> str:
+        """A new API key."""
+        said = self.command("keys", "create", name, *(part for scope in scopes for part in ("--scope", scope)))
+        return next(word for word in said.split() if word.startswith("hf_"))
+
+    @staticmethod
+    def _settings(more: dict[str, str]) -> dict[str, str]:
+        return {
+            "HOLDFAST_PEPPER": "p" * 32,
+            "HOLDFAST_LEASE_MS": "1500",
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+            **more,
+        }
+
+
+@pytest.fixture
+def house(sqlite_url: str, tmp_path: Path) -> House:
+    """On SQLite."""
+    return House(tmp_path, sqlite_url)
+
+
+@pytest.fixture
+def postgres_house(postgres_url: str, tmp_path: Path) -> House:
+    """On PostgreSQL."""
+    return House(tmp_path, postgres_url)

@@ -26,7 +26,7 @@ from holdfast.runtime.supervisor import Supervisor
 from holdfast.service.access import Auth
 from holdfast.service.house import House
 from holdfast.store import principals
-from holdfast.web import api
+from holdfast.web import api, ui
 from tests import databases
 from tests.web import agents, holds
 
@@ -149,6 +149,7 @@ async def serving(
     required: bool = False,
     body_bytes_max: int = limits.BODY_BYTES_MAX,
     execute: bool = True,
+    control_plane: ui.Dist | None = ui.PACKAGED,
 ) -> AsyncIterator[Server]:
     desk, till = agents.Desk(), holds.Till()
     async with databases.opened(url) as database:
@@ -163,7 +164,7 @@ async def serving(
         if supervisor is not None:
             await supervisor.start()
         auth = Auth(house, pepper=PEPPER, required=required)
-        app = api.build(house, auth=auth, body_bytes_max=body_bytes_max)
+        app = api.build(house, auth=auth, body_bytes_max=body_bytes_max, control_plane=control_plane)
         try:
             async with listening(app) as at, httpx.AsyncClient(base_url=at, timeout=40) as http:
                 yield Server(at, http, house, auth, app, desk, till, supervisor)

@@ -48,7 +48,8 @@ async def test_every_route_declares_its_scope(server: Server) -> None:
 
 async def test_only_what_says_nothing_of_anybody_is_public(server: Server) -> None:
     public = {path for _, path, scopes in every_route(server) if scopes == (Scope.PUBLIC,)}
-    assert public == {"/healthz", "/readyz", "/docs", "/docs/reference.js", "/openapi.json"}
+    ui = {"/", "/ui", "/ui/{path:path}"}
+    assert public == {"/healthz", "/readyz", "/docs", "/docs/reference.js", "/openapi.json", "/v1/session", *ui}
 
 
 async def test_a_configured_server_wants_a_key_for_every_route_and_for_unknown_ones(server: Server) -> None:
@@ -69,7 +70,7 @@ async def test_a_key_opens_only_the_routes_of_its_scopes(server: Server) -> None
         if scopes == (Scope.PUBLIC,):
             continue
         response = await server.http.request(method, path, headers=headers)
-        if scopes == (Scope.INFO_READ,):
+        if scopes in ((Scope.INFO_READ,), (Scope.AUTHENTICATED,)):
             assert response.status_code == 200
         else:
             assert (response.status_code, response.json()["code"]) in [(403, "forbidden"), (422, "invalid_request")]
@@ -85,7 +86,7 @@ async def test_a_key_opens_only_the_routes_of_its_scopes(server: Server) -> None
 
 async def test_each_scope_opens_its_routes(server: Server) -> None:
     opened = 0
-    for scopes in {scopes for _, _, scopes in every_route(server)} - {(Scope.PUBLIC,)}:
+    for scopes in {scopes for _, _, scopes in every_route(server)} - {(Scope.PUBLIC,), (Scope.AUTHENTICATED,)}:
         made = await server.auth.create_key(ADMIN, "some", scopes=[scope.value for scope in scopes])
         headers = {"Authorization": f"Bearer {made.token}"}
         for method, path, needed in every_route(server):

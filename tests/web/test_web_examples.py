@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 
 from holdfast.domain import events
-from holdfast.service import access
+from holdfast.service import visits
+from holdfast.web import cookies
 
 
-@pytest.mark.parametrize("module", [events, access], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [events, visits, cookies], ids=lambda module: module.__name__)
 def test_examples_do_what_they_say(module: ModuleType) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0

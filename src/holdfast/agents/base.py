@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from holdfast.domain import errors, limits
+from holdfast.domain import errors, ids, limits
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.forks import Overrides
 from holdfast.domain.journal import NewBlob, StepKind
@@ -59,6 +59,7 @@ class Retry:
 
 
 NO_RETRY = Retry()
+UNSET: Final = object()  # of an option whose value may be anything, None too
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,11 @@ class RunInfo:
     created_at: datetime
     metadata: dict[str, Any]
 
+    @property
+    def sandbox(self) -> bool:
+        """Whether the run is of a sandbox tenant: a live replay, which is to use accounts where nothing counts."""
+        return ids.is_sandbox(ids.parse(ids.TENANT, self.tenant_id))
+
 
 NO_DEFAULT: Final = object()
 
@@ -235,13 +241,15 @@ class Context(Protocol):
         retry: Retry = NO_RETRY,
         timeout: timedelta | None = None,
         returns: Any = None,
+        simulate: Any = UNSET,
         **kwargs: Any,
     ) -> T:
         """Run `fn(*args, **kwargs)` once and record what it returns; durable when this returns.
 
         A tool (made by `@tool`) may be given as `fn`. A plain function is at-least-once: it runs again if the process
         dies between its end and the commit. Sync functions run in a thread. The value that comes back has been
-        through JSON and is validated as `returns`, else as the function's return annotation.
+        through JSON and is validated as `returns`, else as the function's return annotation. `simulate`: what stands in
+        for a plain function in a fork of an imported run: a value, or a function of the same arguments.
         Raises `StepFailed` when the last try failed; that is recorded too.
         """
         ...

@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol, cast
 from pydantic_ai import ModelRetry
 from pydantic_core import to_json
 
-from holdfast.agents.base import Attempt, Outcome
+from holdfast.agents.base import UNSET, Attempt, Outcome
 from holdfast.domain import limits
 from holdfast.domain.effects import Done, EffectClass, EffectInfo, NotDone, OnUnknown, Unknown
 from holdfast.domain.encoding import decode
-from holdfast.domain.errors import DefinitionError
+from holdfast.domain.errors import DefinitionError, StepFailed
 from holdfast.domain.ids import EffectId
 from holdfast.domain.policies import Confirm, Deny, Rule
 from holdfast.domain.threads import Role
@@ -48,7 +48,8 @@ class Contract:
     """A tool's promises. `declared`: its author said what it changes. Times are ms.
 
     `tries`: how often a `keyed` call is made before a person is asked. `rejections`: exceptions that say for certain
-    that nothing was done. `dedupe`: a template of arguments that names what must not be done twice.
+    that nothing was done. `dedupe`: a template of arguments that names what must not be done twice. `simulate`: what
+    stands in for its result where a fork does not make the call, or a function of the arguments that makes that.
     """
 
     effect: EffectClass
@@ -63,6 +64,7 @@ class Contract:
     external: bool = False
     reconcile: Reconcile | None = None
     compensation: Compensation | None = None
+    simulate: Any = UNSET
 
     @property
     def ledger(self) -> bool:
@@ -115,6 +117,10 @@ class Held(Attempt, Protocol):
 
 
 Invoke = Callable[[Held, dict[str, Any]], Awaitable[Any]]
+
+
+class FailedBefore(StepFailed):
+    """A call is not made again, and fails as it did when it was: its words are those that were recorded."""
 
 
 @dataclass(slots=True)

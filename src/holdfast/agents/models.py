@@ -14,6 +14,7 @@ import asyncio
 import importlib.util
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -226,17 +227,19 @@ class _LoopClient(httpx2.AsyncClient):
 
 
 _http_clients: dict[tuple[str, bool], _LoopClient] = {}  # sdk x transport: four entries at most
+_making_client = threading.Lock()  # threads that resolve models at once share one client, or `aclose` would miss some
 
 
 def _http_client(sdk: str, aiohttp: bool) -> _LoopClient:
     """The connections that all clients of one SDK share; `aiohttp` takes that transport when its package is there."""
-    client = _http_clients.get((sdk, aiohttp))
-    if client is None:
-        module = importlib.import_module(sdk)
-        fast = aiohttp and importlib.util.find_spec("aiohttp") is not None
-        make = module.DefaultAioHttpClient if fast else module.DefaultAsyncHttpxClient
-        client = _http_clients[sdk, aiohttp] = _LoopClient(make, module.DEFAULT_TIMEOUT)
-    return client
+    with _making_client:
+        client = _http_clients.get((sdk, aiohttp))
+        if client is None:
+            module = importlib.import_module(sdk)
+            fast = aiohttp and importlib.util.find_spec("aiohttp") is not None
+            make = module.DefaultAioHttpClient if fast else module.DefaultAsyncHttpxClient
+            client = _http_clients[sdk, aiohttp] = _LoopClient(make, module.DEFAULT_TIMEOUT)
+        return client
 
 
 async def aclose() -> None:

@@ -107,6 +107,11 @@ class ToolContext(Generic[DepsT]):
         return self._run.info.tenant_id
 
     @property
+    def sandbox(self) -> bool:
+        """Whether the run is of a sandbox tenant: a live replay, which is to use accounts where nothing counts."""
+        return self._run.info.sandbox
+
+    @property
     def principal_id(self) -> str:
         return self._run.info.principal_id
 
@@ -247,6 +252,8 @@ class Tool(Generic[P, R]):
         dedupe: a template such as `"{order_id}"`: of calls that make the same text of it, one is made.
         dedupe_ttl: for how long after it was done; for ever unless given.
         external: nobody is called here: the result comes from outside, through the API.
+        simulate: what stands in for the result in a fork that does not make the call: a value, or a function that is
+            given the arguments by name. `{"simulated": true, …}` unless given.
         sequential: it runs alone, after the calls before it in the same answer and before those after it.
         timeout: seconds or a timedelta, 60 s unless given; then the model is told.
         retries: how many times in a row the model may get it wrong before the run fails; the agent's unless given.
@@ -270,6 +277,7 @@ class Tool(Generic[P, R]):
         dedupe: str | None = None,
         dedupe_ttl: timedelta | float | None = None,
         external: bool = False,
+        simulate: Any = base.UNSET,
         sequential: bool = False,
         timeout: timedelta | float | None = None,
         retries: int | None = None,
@@ -296,6 +304,7 @@ class Tool(Generic[P, R]):
                     dedupe=dedupe,
                     dedupe_ttl=dedupe_ttl,
                     external=external,
+                    simulate=simulate,
                 ),
                 sequential=sequential,
                 timeout_ms=timeout_ms_of(timeout),
@@ -454,6 +463,7 @@ def tool(
     dedupe: str | None = None,
     dedupe_ttl: timedelta | float | None = None,
     external: bool = False,
+    simulate: Any = base.UNSET,
     sequential: bool = False,
     timeout: timedelta | float | None = None,
     retries: int | None = None,
@@ -629,6 +639,7 @@ def contract_of(
     dedupe: str | None = None,
     dedupe_ttl: timedelta | float | None = None,
     external: bool = False,
+    simulate: Any = base.UNSET,
 ) -> Contract:
     """The options of `@tool` as a contract. Whether they go together is checked with the schema, by `checked`."""
     if on_unknown not in tuple(OnUnknown):
@@ -644,6 +655,7 @@ def contract_of(
         dedupe=dedupe,
         dedupe_ttl_ms=ms_of(name, "dedupe_ttl", dedupe_ttl),
         external=external,
+        simulate=simulate,
     )
 
 

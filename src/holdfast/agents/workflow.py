@@ -25,7 +25,7 @@ from holdfast.domain.runs import RunLimits
 
 P = ParamSpec("P")
 R = TypeVar("R")
-UNSET: Final = object()
+UNSET: Final = base.UNSET
 
 
 class Workflow(Generic[P, R]):

@@ -58,15 +58,16 @@ class Change:
 
 
 class Subscription:
-    """What arrives for one run. Bounded: when full, what it holds is replaced by one `LOOK`."""
+    """What arrives for one run. Bounded: when full, what it holds is replaced by one `LOOK`. One reader of several may
+    have them all ring the same bell, `arrived`."""
 
     __slots__ = ("_arrived", "_items", "key", "milestones")
 
-    def __init__(self, key: bytes, milestones: bool) -> None:
+    def __init__(self, key: bytes, milestones: bool, arrived: asyncio.Event | None = None) -> None:
         self.key = key
         self.milestones = milestones
         self._items: deque[Signal] = deque()
-        self._arrived = asyncio.Event()
+        self._arrived = arrived or asyncio.Event()
 
     def put(self, signal: Signal) -> None:
         if len(self._items) >= limits.STREAM_BUFFER_EVENTS:
@@ -84,9 +85,44 @@ class Subscription:
                     await self._arrived.wait()
             except TimeoutError:
                 return []
+        return self.taken()
+
+    def taken(self) -> list[Signal]:
+        """All that arrived, without waiting."""
         items = list(self._items)
         self._items.clear()
         return items
+
+
+class ChangeSubscription:
+    """The hints of one tenant. Bounded: when full, the oldest go, and the reader is told that some are missing."""
+
+    __slots__ = ("_arrived", "_items", "_lost", "tenant_id")
+
+    def __init__(self, tenant_id: TenantId, arrived: asyncio.Event) -> None:
+        self.tenant_id = tenant_id
+        self._items: deque[Change] = deque()
+        self._arrived = arrived
+        self._lost = False
+
+    def put(self, change: Change) -> None:
+        if len(self._items) >= limits.CHANGES_BUFFER:
+            self._items.popleft()  # the newest matter most
+            self._lost = True
+        self._items.append(change)
+        self._arrived.set()
+
+    def lose(self) -> None:
+        """Some may never arrive."""
+        self._lost = True
+        self._arrived.set()
+
+    def taken(self) -> tuple[bool, list[Change]]:
+        """Whether some were missed, and all that arrived."""
+        lost, self._lost = self._lost, False
+        items = list(self._items)
+        self._items.clear()
+        return lost, items
 
 
 class Relay(Protocol):
@@ -115,9 +151,7 @@ class Hub:
     _waiters: dict[bytes, set[Subscription]] = field(default_factory=dict[bytes, set[Subscription]])
     _bells: dict[bytes, Callable[[], None]] = field(default_factory=dict[bytes, Callable[[], None]])
     _workers: list[Callable[[str | None], None]] = field(default_factory=list[Callable[[str | None], None]])
-    _changes: dict[TenantId, set[asyncio.Queue[Change]]] = field(
-        default_factory=dict[TenantId, "set[asyncio.Queue[Change]]"]
-    )
+    _changes: dict[TenantId, set[ChangeSubscription]] = field(default_factory=dict[TenantId, set[ChangeSubscription]])
 
     async def open(self) -> None:
         if self.relay is not None:
@@ -129,13 +163,15 @@ class Hub:
 
     # -- events of runs -----------------------------------------------------------------------------------------
 
-    def subscribe(self, key: RunId | ThreadId, *, milestones: bool = False) -> Subscription:
+    def subscribe(
+        self, key: RunId | ThreadId, *, milestones: bool = False, arrived: asyncio.Event | None = None
+    ) -> Subscription:
         """Follow a run, or all runs of a thread. Subscribe first, then read the database: nothing falls between.
 
         `milestones`: only be told when the run ends or waits. Such a subscriber is no listener: nothing is streamed
         for it.
         """
-        subscription = Subscription(key, milestones)
+        subscription = Subscription(key, milestones, arrived)
         held = self._waiters if milestones else self._runs
         held.setdefault(key, set()).add(subscription)
         self.keep_listening(subscription)
@@ -229,22 +265,27 @@ class Hub:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def subscribe_changes(self, tenant_id: TenantId) -> asyncio.Queue[Change]:
-        queue: asyncio.Queue[Change] = asyncio.Queue(limits.CHANGES_BUFFER)
-        self._changes.setdefault(tenant_id, set()).add(queue)
-        return queue
+    def subscribe_changes(self, tenant_id: TenantId, arrived: asyncio.Event) -> ChangeSubscription:
+        """Hear what changes in a tenant; `arrived` is set when there is something to take."""
+        subscription = ChangeSubscription(tenant_id, arrived)
+        self._changes.setdefault(tenant_id, set()).add(subscription)
+        return subscription
 
-    def unsubscribe_changes(self, tenant_id: TenantId, queue: asyncio.Queue[Change]) -> None:
-        held = self._changes.get(tenant_id)
+    def unsubscribe_changes(self, subscription: ChangeSubscription) -> None:
+        held = self._changes.get(subscription.tenant_id)
         if held is not None:
-            held.discard(queue)
+            held.discard(subscription)
             if not held:
-                del self._changes[tenant_id]
+                del self._changes[subscription.tenant_id]
 
     def change(self, change: Change, *, relayed: bool = False) -> None:
-        for queue in self._changes.get(change.tenant_id, ()):
-            if queue.full():
-                queue.get_nowait()  # hints: the newest matter most
-            queue.put_nowait(change)
+        for subscription in self._changes.get(change.tenant_id, ()):
+            subscription.put(change)
         if self.relay is not None and not relayed:
             self.relay.change(change)
+
+    def changes_lost(self) -> None:
+        """Hints of other processes may have been missed, of any tenant."""
+        for subscriptions in self._changes.values():
+            for subscription in subscriptions:
+                subscription.lose()

@@ -14,6 +14,7 @@ from holdfast.domain.ids import RunId
 log = logging.getLogger("holdfast.bus")
 
 POLL_EVERY_MS = 200
+RESYNC_EVERY_MS = 2_000
 
 
 class PollRelay:
@@ -34,6 +35,8 @@ class PollRelay:
                 await self._task
 
     async def _poll(self, hub: Hub) -> None:
+        clock = asyncio.get_running_loop().time
+        resync_at, stale = clock(), False
         while True:
             await asyncio.sleep(self._every_ms / 1000)
             try:
@@ -47,6 +50,10 @@ class PollRelay:
                 hub.look()
                 hub.all_bells()
                 hub.work(None, relayed=True)
+                stale = True
+            if stale and clock() >= resync_at:  # no hint crosses: control planes are told that there may be news
+                hub.changes_lost()
+                resync_at, stale = clock() + RESYNC_EVERY_MS / 1000, False
 
     def entry(self, key: bytes, milestone: bool) -> None: ...
     def delta(self, delta: Delta) -> None: ...

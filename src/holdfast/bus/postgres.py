@@ -28,7 +28,7 @@ PENDING_MAX = 10_000
 RECONNECT_S = 0.5
 _GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
-Hint = tuple[Literal["e", "d", "l", "m", "b", "w", "c"], *tuple[Any, ...]]
+Hint = tuple[Literal["e", "d", "l", "m", "b", "w", "c", "r"], *tuple[Any, ...]]
 
 
 class PostgresRelay:
@@ -44,6 +44,7 @@ class PostgresRelay:
         self._waiting_for: dict[bytes, float] = {}
         self._hub: Hub | None = None
         self._deltas = 0
+        self._missed = False
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Any = None
 
@@ -71,6 +72,8 @@ class PostgresRelay:
         if len(self._pending) < PENDING_MAX:
             self._pending[hint] = None
             self._waiting.set()
+        else:
+            self._missed = True
 
     def entry(self, key: bytes, milestone: bool) -> None:
         now = self._determinism.monotonic_ms()
@@ -110,12 +113,16 @@ class PostgresRelay:
                 sent_at = self._determinism.monotonic_ms()
                 self._waiting.clear()
                 hints, self._pending = list(self._pending), {}
+                if self._missed:
+                    hints.append(("r",))
                 try:
                     if connection is None or connection.is_closed():
                         connection = await asyncpg.connect(self._dsn, timeout=limits.STORE_WAIT_MS // 1000)
                     for payload in self._payloads(hints):
                         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+                    self._missed = False
                 except _GONE:
+                    self._missed = True
                     if connection is not None:
                         connection.terminate()
                     connection = None
@@ -157,6 +164,7 @@ class PostgresRelay:
                 self._hub.look()
                 self._hub.all_bells()
                 self._hub.work(None, relayed=True)
+                self._hub.changes_lost()
                 await lost.wait()
             except _GONE:
                 pass
@@ -188,6 +196,8 @@ class PostgresRelay:
                 hub.work(agent, relayed=True)
             case ["c", tenant, kind, id, status]:
                 hub.change(Change(TenantId(bytes.fromhex(tenant)), kind, id, status), relayed=True)
+            case ["r"]:
+                hub.changes_lost()
             case _:
                 pass  # a newer version's hint
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from holdfast.domain import limits
 from holdfast.domain.approvals import Demand, strictest
 from holdfast.domain.errors import Refused
-from holdfast.domain.ids import DEFAULT_TENANT, LOCAL_ADMIN, KeyId, PrincipalId, TenantId
+from holdfast.domain.ids import DEFAULT_TENANT, LOCAL_ADMIN, KeyId, PrincipalId, TenantId, derived, sandbox_tenant
 from holdfast.domain.policies import Confirm, Deny, Rule, applies
 
 
@@ -24,6 +24,7 @@ class Scope(StrEnum):
     """`resource:action`, the vocabulary of routes and credentials."""
 
     PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
     INFO_READ = "info:read"
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
@@ -77,7 +78,22 @@ class ApiKey:
     revoked_at: int | None
 
 
+class Via(StrEnum):
+    """By what somebody is known."""
+
+    LOCAL = "local"
+    API_KEY = "api_key"
+    SESSION = "session"
+
+
 LOCAL_PRINCIPAL = Principal(DEFAULT_TENANT, LOCAL_ADMIN, PrincipalKind.USER, "local admin", frozenset({ADMIN_SCOPE}))
+
+
+def sandbox_admin(name: str) -> Principal:
+    """Who acts in the sandbox tenant of this name: its tenant and its id follow from that."""
+    tenant_id = sandbox_tenant(name)
+    id = PrincipalId(derived("sandbox admin", tenant_id))
+    return Principal(tenant_id, id, PrincipalKind.SERVICE, "sandbox", frozenset({ADMIN_SCOPE}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,8 @@ def decide(principal: Principal, scope: Scope) -> Decision:
     """Whether the principal may do what the scope names, and why."""
     if scope is Scope.PUBLIC:
         return Decision(True, "the route is public")
+    if scope is Scope.AUTHENTICATED:
+        return Decision(True, "it is known who asks")
     if ADMIN_SCOPE in principal.scopes:
         return Decision(True, "the principal is an admin")
     if scope in principal.scopes:

@@ -44,14 +44,15 @@ def content(step: Entry, one: Payload, other: Payload) -> list[str]:
     found: list[str] = []
     if not patches.same(_failure(step, one.error), _failure(step, other.error)):
         found.append("error")
-    elif one.data != other.data and not patches.same(_recorded(step, one.data), _recorded(step, other.data)):
+    elif one.data != other.data and not patches.same(recorded(step, one.data), recorded(step, other.data)):
         found.append("output")
     if step.kind is StepKind.MODEL and _parameters(one.prompt) != _parameters(other.prompt):
         found.append("prompt")
     return found
 
 
-def _recorded(step: Entry, payload: bytes | None) -> Any:
+def recorded(step: Entry, payload: bytes | None) -> Any:
+    """What a step came to, without what is another one on each run."""
     value = decode(step_output(step.kind, payload))
     if not isinstance(value, dict):
         return value

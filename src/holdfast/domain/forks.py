@@ -56,6 +56,7 @@ class EffectPolicy:
     """What the calls of a fork do after its fork point, and those of the runs that it calls.
 
     They are compared with the calls of the run `of` behind its step `at`; with nothing if the parent has no such run.
+    `imported`: the run that all of this began with came out of a file, so that plain steps hold to it as well.
     """
 
     repeat: Repeat = Repeat.REUSE
@@ -63,6 +64,7 @@ class EffectPolicy:
     reads: Reads = Reads.EXECUTE
     of: RunId | None = None
     at: int = 0
+    imported: bool = False
 
     def stored(self) -> bytes:
         return encode({
@@ -71,6 +73,7 @@ class EffectPolicy:
             "reads": self.reads.value,
             "of": None if self.of is None else text(RUN, self.of),
             "at": self.at,
+            **({"imported": True} if self.imported else {}),
         })  # fmt: skip
 
 
@@ -81,7 +84,12 @@ def policy_of(stored: bytes | None) -> EffectPolicy | None:
     value: dict[str, Any] = decode(stored)
     of = None if value["of"] is None else RunId(parse(RUN, value["of"]))
     return EffectPolicy(
-        repeat=Repeat(value["repeat"]), new=Fresh(value["new"]), reads=Reads(value["reads"]), of=of, at=value["at"]
+        repeat=Repeat(value["repeat"]),
+        new=Fresh(value["new"]),
+        reads=Reads(value["reads"]),
+        of=of,
+        at=value["at"],
+        imported="imported" in value,
     )
 
 

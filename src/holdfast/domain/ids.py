@@ -33,6 +33,7 @@ APPROVAL, EFFECT, EVENT, REPLAY = "apr", "eff", "evt", "rpl"
 
 DEFAULT_TENANT = TenantId(b"\x00" * 15 + b"\x01")
 LOCAL_ADMIN = PrincipalId(b"\x00" * 15 + b"\x02")
+_SANDBOX = b"\x00" * 7 + b"\x53"
 
 
 @lru_cache(maxsize=4_096)  # a request tells the same few ids again and again
@@ -68,3 +69,18 @@ def derived(*parts: bytes | str) -> bytes:
         digest.update(len(raw).to_bytes(4, "big"))
         digest.update(raw)
     return digest.digest()[:ID_BYTES]
+
+
+def first_of(at: int) -> bytes:
+    """The least id that can be made at a time (ms UTC)."""
+    return max(0, min(at, 2 ** (8 * ID_TIME_BYTES) - 1)).to_bytes(ID_TIME_BYTES, "big").ljust(ID_BYTES, b"\x00")
+
+
+def sandbox_tenant(name: str) -> TenantId:
+    """The tenant that a name of a sandbox stands for: the same one in every process and on every database."""
+    return TenantId(_SANDBOX + derived("sandbox", name)[len(_SANDBOX) :])
+
+
+def is_sandbox(tenant_id: bytes) -> bool:
+    """Whether a tenant is a sandbox. The id itself says so: also to a process that was not told of any."""
+    return tenant_id.startswith(_SANDBOX)

@@ -55,20 +55,17 @@ class StepsOfName:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """`journal` holds the steps that count, by key; `open` what was opened and has no result, in order. `usage` is of
-    the run's own calls: what a fork shares is on the account of who made it."""
+    """`journal` holds the steps that count, by key, `steps` the same in the order in which they were recorded; `open`
+    what was opened and has no result, in order. `usage` is of the run's own calls: what a fork shares is on the account
+    of who made it."""
 
     status: RunStatus
     journal: Journal
+    steps: Sequence[Entry]
     open: Sequence[Entry]
     usage: Usage
     acting_agent_step: Entry | None
     last: Entry | None
-
-    @property
-    def steps(self) -> list[Entry]:
-        """The steps that count, in the order in which they were recorded."""
-        return sorted(self.journal.results.values(), key=lambda entry: entry.pos)
 
     @property
     def questions(self) -> list[Entry]:
@@ -93,6 +90,7 @@ def at(pieces: Sequence[Sequence[Entry]]) -> Moment:
     return Moment(
         status=_STATUS[life[-1].type] if life else RunStatus.QUEUED,
         journal=journal,
+        steps=results,
         open=() if ended else _open(journal),
         usage=_used(own),
         acting_agent_step=next((entry for entry in reversed(results) if _hands_over(entry)), None),

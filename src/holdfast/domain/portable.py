@@ -100,6 +100,7 @@ def _header(recorded: RecordedRun, *, redacted: bool) -> Line:
         "input_position": recorded.input_position,
         "inherited": recorded.inherited,
         "state": [recorded.state.version, recorded.state.value],
+        **({"policed": True} if recorded.policed else {}),
     }
     for name in _JSON_OF_RUN:
         _put(run, name, getattr(recorded, name))
@@ -304,6 +305,7 @@ def _recorded(block: _Block) -> RecordedRun:
         arguments={str(key): encode(value) for key, value in block.header.get("arguments", {}).items()},
         state=Document(int(run["state"][0]), run["state"][1]),
         redacted=bool(block.header["redacted"]),
+        policed=bool(run.get("policed", False)),
         input=_json(run, "input") or b"null",
         output=_json(run, "output"),
         error=_json(run, "error"),

@@ -50,7 +50,8 @@ class RecordedRun:
     the run's input, void ones too. `blobs`: what prompts name by hash. `arguments`: what the ledger holds of calls, by
     their steps' keys; for people only. `state`: what the thread published before the run. `redacted`: a hook changed it
     on its way into a file, so what was put in place of the truth is not compared. `overrides`: of a fork, other
-    instructions or another model.
+    instructions or another model. `policed`: it was a fork, or called by one, so that not its rules alone decided on
+    its calls.
     """
 
     of: RunIds
@@ -81,6 +82,7 @@ class RecordedRun:
     arguments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     state: Document = NOTHING
     redacted: bool = False
+    policed: bool = False
 
     @property
     def restarted(self) -> bool:

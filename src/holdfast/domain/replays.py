@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 
 from holdfast.domain.differences import Difference
 from holdfast.domain.ids import PrincipalId, ReplayId, RunId, TenantId
+
+
+class Mode(StrEnum):
+    """What a replay has of the world.
+
+    `strict`: nothing; the code alone runs, against the record. `recorded_tools`: today's model, while tools answer from
+    the record. `live`: today's model and today's tools, in a sandbox tenant.
+    """
+
+    STRICT = "strict"
+    RECORDED_TOOLS = "recorded_tools"
+    LIVE = "live"
 
 
 class Verdict(StrEnum):
@@ -24,7 +36,12 @@ class Reason(StrEnum):
     model would be asked something else. `step_added`: the code asks for a step that was not recorded. `step_missing`:
     a recorded step was never asked for. `outcome_changed`: every step was the same, but not how the run ends.
     `isolated`: code outside steps reached for the network, a process or what lives in `ctx.deps`. `stalled`: the code
-    waits for something that never comes. `limit`: it asks for more steps than a replay has.
+    waits for something that never comes. `limit`: it asks for more steps than a replay has. `rules_changed`: a call
+    that was made without leave, with it, or not at all, would be judged otherwise.
+
+    Of replays that make a run: `answer_changed`: the model answered something else. `call_denied`: the code called what
+    the recorded run did not call. `result_changed`: a step came to something else. `waiting`: the run waits for
+    somebody where the recorded one went on.
     """
 
     STEP_CHANGED = "step_changed"
@@ -35,6 +52,21 @@ class Reason(StrEnum):
     ISOLATED = "isolated"
     STALLED = "stalled"
     LIMIT = "limit"
+    RULES_CHANGED = "rules_changed"
+    ANSWER_CHANGED = "answer_changed"
+    CALL_DENIED = "call_denied"
+    RESULT_CHANGED = "result_changed"
+    WAITING = "waiting"
+
+
+_FROM_OUTSIDE: Final = frozenset(
+    {"poisoned", "version_changed", "agent_not_found", "journal_rejected", "journal_full", "threads_exhausted"}
+)
+
+
+def is_from_outside(code: str) -> bool:
+    """Whether a failure of this code is not of the code's making: the record just stops there."""
+    return code in _FROM_OUTSIDE or code.startswith("limit_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +141,22 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class StoredReplay:
-    """A replay that somebody asked for. `result` is JSON, None while it is under way; `error`: why there is none."""
+    """A replay that somebody asked for. `result` is JSON, None while it is under way; `error`: why there is none.
+
+    `isolation`: where a strict one runs. `made_run`: the run that another one made, in the tenant `made_tenant`.
+    """
 
     tenant_id: TenantId
     id: ReplayId
     run_id: RunId
     requested_by: PrincipalId
-    isolation: str
+    isolation: str | None
     recorded_version: str
     current_version: str
     result: bytes | None
     error: bytes | None
     created_at: int
     ended_at: int | None
+    mode: Mode = Mode.STRICT
+    made_tenant: TenantId | None = None
+    made_run: RunId | None = None

@@ -41,13 +41,24 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRun:
+    """The run that stands last in a thread."""
+
+    id: RunId
+    agent: str
+    status: RunStatus
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadView:
-    """A thread with its head: the run that holds it or, when idle, the one that ended last."""
+    """A thread with its head: the run that holds it or, when idle, the one that ended last; and with its last run,
+    which is another one while runs queue."""
 
     thread: Thread
     head_run_id: RunId | None
     head_status: RunStatus | None
     head_waiting_on: bytes | None
+    last_run: LastRun | None = None
 
     @property
     def status(self) -> ThreadStatus:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast, get_type_hints
@@ -41,6 +41,7 @@ class Call:
     retry: Retry
     timeout: timedelta | None
     returns: Any
+    simulate: Any = base.UNSET
 
 
 def is_held(call: Call) -> bool:
@@ -76,7 +77,7 @@ def request(ctx: base.RunContext, call: Call) -> ToolRequest:
         validated=False,
         validate=spec.validate,
         invoke=invoke,
-        succeeded=lambda value, notes: _outcome(call, value),
+        succeeded=lambda value, notes: outcome_of(call, value),
         failed=_failed,
         rules=spec.contract.rules,
         tries=call.retry.attempts if call.retry.attempts > 1 else None,
@@ -155,9 +156,18 @@ def _code_body(ctx: base.RunContext, call: Call) -> Body:
             value = await ctx.blocking(call.fn, *call.args, **call.kwargs)
             if inspect.isawaitable(value):
                 value = await value
-        return _outcome(call, value)
+        return outcome_of(call, value)
 
     return body
+
+
+async def simulated(ctx: base.RunContext, simulate: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What stands in for a call that is not made: a value, or what a function of its arguments makes of them."""
+    if not callable(simulate):
+        return simulate
+    if _is_async(simulate):
+        return await cast(Any, simulate)(*args, **kwargs)
+    return await ctx.blocking(cast(Any, simulate), *args, **kwargs)
 
 
 def _is_async(function: Any) -> bool:
@@ -182,12 +192,13 @@ def _tool_body(ctx: base.RunContext, call: Call) -> Body:
             raise StepFailed(f"The tool {tool.name!r} is switched off.", code="tool_disabled")
         with ctx.scope(attempt.key):  # its steps have keys of their own: resumed, a recorded tool does not run again
             value = await tool.invoke(ctx, *call.args, key=attempt.key, attempt=attempt.number, **call.kwargs)
-        return _outcome(call, value)
+        return outcome_of(call, value)
 
     return body
 
 
-def _outcome(call: Call, value: Any) -> Outcome:
+def outcome_of(call: Call, value: Any) -> Outcome:
+    """What to record of a value that the step came to."""
     adapter = _adapter(call)
     if adapter is None or isinstance(value, _SCALARS):
         return Outcome(payload=encode(value, what=f"What step {call.name!r} returned"))

@@ -550,15 +550,17 @@ class RunContext:
         retry: Retry = base.NO_RETRY,
         timeout: timedelta | None = None,
         returns: Any = None,
+        simulate: Any = base.UNSET,
         **kwargs: Any,
     ) -> T:
-        call = code.Call(name, fn, args, kwargs, retry, timeout, returns)
-        if code.is_held(call):
+        call = code.Call(name, fn, args, kwargs, retry, timeout, returns, simulate)
+        if code.is_held(call) or (self.forked is not None and self.forked.decides_on(call)):
             acting = self._agent if self.acting_agent == self._agent.id else self.agent(self.acting_agent)
             demand_usable(acting.id, acting.tools(), call.fn)
             recorded = await self.act(code.request(self, call))
         else:
-            recorded = await self.perform(*code.planned(self, call))
+            planned = code.planned(self, call)
+            recorded = await self.perform(*(planned if self.forked is None else self.forked.planned(call, *planned)))
         return cast(T, code.value_of(call, recorded))
 
     async def emit(self, name: str, data: Any = None) -> None:

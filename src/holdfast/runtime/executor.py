@@ -599,12 +599,15 @@ class Executor:
         finish = Finish(end=end, parent=run.parent_id, successor=Successor(successor, input))
         appended = await recording.change([entry], finish, self.context.usage)
         self._after(appended, RunStatus.SUCCEEDED)
+        self.house.run_changed(run.tenant_id, following, RunStatus.QUEUED)
         return False
 
     def _after(self, appended: Appended, status: RunStatus) -> None:
         """After the commit: tell who may go on."""
         run, hub = self.claimed.run, self.house.hub
         self.house.run_changed(run.tenant_id, run.id, status)
+        if appended.woken is not None:
+            self.house.run_changed(run.tenant_id, appended.woken, RunStatus.QUEUED)
         if appended.parent_touched is not None:
             hub.bell(appended.parent_touched)
         if appended.promoted is not None or appended.woken is not None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
@@ -39,6 +39,9 @@ from holdfast.store.journal import Op
 
 if TYPE_CHECKING:
     from holdfast.runtime.context import RunContext
+
+
+BY_ITSELF: Final = "the tool itself asks for leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +415,7 @@ class Holds:
             number = 1
             while self.is_open(self._leave_key(key, number)):
                 number += 1
-            reason = "the tool itself asks for leave"
+            reason = BY_ITSELF
             question = self._leave_question(request, key, number, permit.arguments, Demand(), reason)
         if self.is_open(question.key):
             await self._ctx.recording.durable([], ops)

@@ -19,9 +19,11 @@ from holdfast.agents import base
 from holdfast.agents.base import Action, Agent, Body, Recorded, RunInfo, StepError
 from holdfast.agents.effects import ToolRequest, demand_usable
 from holdfast.agents.native import prompt as prompts
-from holdfast.domain import differences, limits
+from holdfast.domain import access, differences, limits
+from holdfast.domain.differences import Difference
 from holdfast.domain.encoding import decode, digest, encode
 from holdfast.domain.errors import (
+    CallRefused,
     Invalid,
     JournalMismatch,
     LimitReached,
@@ -40,7 +42,7 @@ from holdfast.domain.threads import Message, Role
 from holdfast.runtime import branches, children, code, isolation, scopes
 from holdfast.runtime.context import merged_limits
 from holdfast.runtime.executor import failure_from, vars_of
-from holdfast.runtime.holds import Holds, Question
+from holdfast.runtime.holds import BY_ITSELF, Holds, Question
 from holdfast.runtime.script import Divergence, Ended, Halted, Request, Script, Watched
 from holdfast.runtime.states import State
 from holdfast.runtime.waits import Wait
@@ -94,6 +96,40 @@ class _Answers(Holds):
         raise self._replay.beyond(
             Request(asked.key, StepKind.INTERRUPT, asked.name, asked.digest, arguments, self._replay.path)
         )
+
+    def judged_then(self, entry: Entry) -> access.Verdict | None:
+        """What the rules said of a recorded call; None where the record does not tell. A tool may have asked for leave
+        by itself, which is no rule's doing."""
+        assert entry.key is not None, "a result has a key"
+        error: dict[str, Any] = decode(entry.error) or {}
+        denied = error.get("code") == "tool_denied"
+        key = self._leave_key(entry.key, 1)
+        asked = self._ctx.journal.results.get(key)
+        if asked is None:
+            allowed = access.Verdict.ALLOW if entry.status is StepStatus.SUCCEEDED else None
+            return access.Verdict.DENY if denied else allowed
+        if denied and decode(asked.payload).get("arguments") is None:
+            return access.Verdict.DENY  # what it was asked for was forbidden meanwhile, not what somebody made of it
+        opened = self._ctx.journal.openings.get(key)
+        by_itself = opened is not None and decode(opened.payload).get("reason") == BY_ITSELF
+        return None if by_itself else access.Verdict.CONFIRM
+
+    def judged_now(self, request: ToolRequest, key: str) -> access.Verdict | None:
+        """What today's rules say of it; None if the tool does not take its arguments any more."""
+        if not request.rules:
+            return access.Verdict.ALLOW
+        try:
+            _, arguments = self.fixed(request, key)
+        except CallRefused:
+            return None
+        return access.decide_call(request.rules, arguments).verdict
+
+
+_JUDGED: Final = {
+    access.Verdict.ALLOW: "not asked for",
+    access.Verdict.CONFIRM: "asked for",
+    access.Verdict.DENY: "denied",
+}
 
 
 class _Published(State):
@@ -365,7 +401,22 @@ class ReplayContext:
         action = Action(
             kind=StepKind.TOOL, name=request.name, key=request.key, arguments=request.asked, message=request.message
         )
-        return await self.perform(action, _never)
+        recorded = await self.perform(action, _never)
+        self._demand_same_rules(request, recorded)
+        return recorded
+
+    def _demand_same_rules(self, request: ToolRequest, recorded: Recorded) -> None:
+        """Leave for the call would be asked for, or not, as it was. Of a fork's calls its policy decided too."""
+        if self.recorded.redacted or self.recorded.policed:
+            return
+        entry, asked = self.script.journal.results[recorded.key], self.script.asked[recorded.key]
+        was, now = self.holds.judged_then(entry), self.holds.judged_now(request, recorded.key)
+        if was is None or now is None or was is now:
+            return
+        found = Difference("leave", _JUDGED[was], _JUDGED[now])
+        call = f"the call of step {entry.seq}, {request.tool}"
+        said = f"Leave for {call}, was {_JUDGED[was]}; it would now be {_JUDGED[now]}."
+        raise self._halt(self.script.diverge(entry, Reason.RULES_CHANGED, asked, found, said))
 
     def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
         raise AssertionError(_NOT_HERE)
@@ -401,6 +452,7 @@ class ReplayContext:
         retry: base.Retry = base.NO_RETRY,
         timeout: timedelta | None = None,
         returns: Any = None,
+        simulate: Any = base.UNSET,
         **kwargs: Any,
     ) -> T:
         given = tuple(isolation.real(one) for one in args)

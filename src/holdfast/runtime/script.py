@@ -17,13 +17,9 @@ from holdfast.domain.encoding import decode
 from holdfast.domain.errors import Cancelled, JournalMismatch, LimitReached, Parked, Signal
 from holdfast.domain.journal import Entry, EntryType, Journal, StepKind, matches_arguments
 from holdfast.domain.recorded import RecordedRun
-from holdfast.domain.replays import Reason, Replay, Verdict
+from holdfast.domain.replays import Reason, Replay, Verdict, is_from_outside
 from holdfast.domain.runs import RunStatus
 
-# What ends a run from outside its code: the record just stops there.
-_FROM_OUTSIDE: Final = frozenset(
-    {"poisoned", "version_changed", "agent_not_found", "journal_rejected", "journal_full", "threads_exhausted"}
-)
 # What ends a run at once, so that steps of its other branches were never recorded.
 _CLOSING: Final = frozenset({"journal_mismatch", "unscoped_concurrency", "effect_compensated"})
 
@@ -235,7 +231,7 @@ class Script:
         """Whether something else than the code ended the run, or nothing has yet."""
         if self._status in (RunStatus.FAILED, RunStatus.SUCCEEDED):
             code = str(self._error.get("code", ""))
-            return self._status is RunStatus.FAILED and (code in _FROM_OUTSIDE or code.startswith("limit_"))
+            return self._status is RunStatus.FAILED and is_from_outside(code)
         return True
 
     # -- the verdict ------------------------------------------------------------------------------------------------

@@ -48,6 +48,9 @@ class Supervisor:
             pos += 1
             seq += entry.is_step
             hub.entry(op.run_id, op.thread_id, pos, seq if entry.is_step else None, entry)
+        for effect_id, status in appended.settled:
+            self.house.effect_changed(op.tenant_id, effect_id, status)
+        self.house.closed(op.tenant_id, appended.closed)
 
     async def start(self) -> None:
         """Register the agents, take back what a dead predecessor left, and begin."""
@@ -56,7 +59,8 @@ class Supervisor:
             await agent.warm_up()
         if self._slots > 0:  # an API process claims nothing; what remote tools an agent has is known by now
             self.worker.versions = {id: agent.version for id, agent in house.agents.items()}
-        await house.database.write(None, self._register)
+        for id in await house.database.write(None, self._register):
+            house.changed(DEFAULT_TENANT, "agent", id, "registered")
         house.database.hold(self.worker_id)
         await claiming.requeue_dead(house, self.worker_id)
         await self.recovery.sign_on()
@@ -70,11 +74,15 @@ class Supervisor:
         house.dispatch = self.worker
         house.features["runtime"] = self
 
-    async def _register(self, tx: Tx) -> None:
+    async def _register(self, tx: Tx) -> list[str]:
+        """Note what this process can run; of which agents that is news."""
+        changed: list[str] = []
         for id, agent in self.house.agents.items():
             definition = encode(agent.definition())
-            await agents.register(tx, DEFAULT_TENANT, id, agent.kind, agent.version, definition)
+            if await agents.register(tx, DEFAULT_TENANT, id, agent.kind, agent.version, definition):
+                changed.append(id)
             await agents.note_version(tx, DEFAULT_TENANT, id, agent.version, definition)
+        return changed
 
     async def _run(self) -> None:
         try:

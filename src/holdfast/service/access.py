@@ -3,8 +3,8 @@
 A key is `hf_<id>.<secret>`. Only HMAC-SHA256(pepper, id ‖ secret) is stored: with 256 random bits there is nothing to
 guess, so a slow hash would only cost every request. What a key may do is what its principal's scopes say.
 
-Loopback is not authentication: a page in the operator's browser, or a proxy beside us, reaches loopback too. So
-without configured authentication a request is served only if nothing about it says that it comes from elsewhere.
+A browser brings a session instead, which somebody with a key got by signing in. Signing in is not counted or slowed
+down: to guess one of 2^256 keys takes no fewer tries over it than over any other route.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from holdfast.domain import ids, limits
+from holdfast.domain import ids, limits, sessions
 from holdfast.domain.access import (
     ADMIN_SCOPE,
     LOCAL_PRINCIPAL,
@@ -28,11 +27,14 @@ from holdfast.domain.access import (
     Principal,
     PrincipalKind,
     Scope,
+    Via,
 )
 from holdfast.domain.encoding import storable_text
 from holdfast.domain.errors import Invalid, NotFound, Refused, Unauthenticated
 from holdfast.domain.ids import KEY, KeyId, PrincipalId, TenantId
+from holdfast.domain.sessions import Session
 from holdfast.service.house import House
+from holdfast.service.visits import Visit, foreignness, over_https, strangeness
 from holdfast.store import principals
 from holdfast.store.base import Tx
 
@@ -45,20 +47,8 @@ NAME_CHARS_MAX: Final = 200
 ROLE: Final = re.compile(re.escape(ROLE_SCOPE) + r"[a-z0-9][a-z0-9_.-]{0,63}")
 # What deciding takes: to see the questions and what led to them, and to answer.
 DECIDING: Final = (Scope.APPROVALS_READ, Scope.APPROVALS_WRITE, Scope.RUNS_READ, Scope.THREADS_READ)
-SCOPES: Final = frozenset({ADMIN_SCOPE, *(scope.value for scope in Scope if scope is not Scope.PUBLIC)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """What a request shows of where it comes from. `json_body`: None without a body."""
-
-    authorization: str | None
-    peer: str | None
-    host: str | None
-    origin: str | None
-    scheme: str
-    forwarded: bool
-    json_body: bool | None
+OPEN: Final = (Scope.PUBLIC, Scope.AUTHENTICATED)
+SCOPES: Final = frozenset({ADMIN_SCOPE, *(scope.value for scope in Scope if scope not in OPEN)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +57,34 @@ class NewKey:
 
     key: ApiKey
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A session for a browser: `token` is what it keeps, for so long."""
+
+    token: str
+    session: Session
+    keep_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who was let in, and by what. `expires_at`: when that ends by itself, ms UTC. `issued`: the browser keeps this
+    session from now on."""
+
+    principal: Principal
+    via: Via
+    expires_at: int | None = None
+    issued: Issued | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Somebody, as they see themselves."""
+
+    admission: Admission
+    tenant_name: str
 
 
 class Auth:
@@ -82,6 +100,7 @@ class Auth:
     ) -> None:
         self._house = house
         self._pepper = pepper
+        self._session_key = None if pepper is None else sessions.signing_key(pepper)
         self._required = required
         self._guest = guest
         self._known: OrderedDict[KeyId, tuple[float, ApiKey, Principal]] = OrderedDict()
@@ -90,13 +109,18 @@ class Auth:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    async def admit(self, visit: Visit) -> Principal:
-        """Who makes this request. Raises `Unauthenticated`.
+    async def admit(self, visit: Visit) -> Admission:
+        """Who makes this request. Raises `Unauthenticated`; `Refused` for a session that another site makes use of.
 
-        A request that brings a credential is judged by it alone, also where none would be needed.
+        A request that brings a credential is judged by it alone, also where none would be needed: by its
+        Authorization, else by its cookie.
         """
         if visit.authorization is not None:
-            return await self.authenticate(_bearer(visit.authorization))
+            key, principal = await self._checked(_bearer(visit.authorization))
+            return Admission(principal, Via.API_KEY, key.expires_at)
+        if visit.session is not None:
+            demand_own_page(visit)
+            return await self._resume(visit.session)
         if await self.configured():
             raise Unauthenticated("This server needs an API key: Authorization: Bearer hf_….")
         reason = strangeness(visit)
@@ -106,7 +130,7 @@ class Auth:
                 "Make an API key with: holdfast keys create",
                 code="authentication_not_configured",
             )
-        return LOCAL_PRINCIPAL
+        return Admission(LOCAL_PRINCIPAL, Via.LOCAL)
 
     async def configured(self) -> bool:
         """Whether a key is needed: settings demand one, or one was ever made. Once true it stays true."""
@@ -122,18 +146,22 @@ class Auth:
 
     async def authenticate(self, token: str) -> Principal:
         """Whose key this is. Raises `Unauthenticated` for a wrong, expired or revoked one, without saying which."""
+        return (await self._checked(token))[1]
+
+    async def _checked(self, token: str) -> tuple[ApiKey, Principal]:
         key_id, secret = _parsed(token)
         known = await self._find(key_id)
         digest = self._digest(key_id, secret)
         if known is None:
             hmac.compare_digest(digest, digest)
             raise _wrong()
-        key, principal = known
-        if not hmac.compare_digest(digest, key.digest) or key.revoked_at is not None:
+        if not hmac.compare_digest(digest, known[0].digest) or not self._stands(known[0]):
             raise _wrong()
-        if key.expires_at is not None and key.expires_at <= self._house.determinism.now_ms():
-            raise _wrong()
-        return principal
+        return known
+
+    def _stands(self, key: ApiKey) -> bool:
+        ended = key.expires_at is not None and key.expires_at <= self._house.determinism.now_ms()
+        return key.revoked_at is None and not ended
 
     async def _find(self, key_id: KeyId) -> tuple[ApiKey, Principal] | None:
         now = self._house.determinism.monotonic_ms()
@@ -157,6 +185,48 @@ class Auth:
                 code="authentication_not_configured",
             )
         return hmac.new(self._pepper, key_id + secret.encode(), hashlib.sha256).digest()
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    async def sign_in(self, visit: Visit, token: str) -> Admission:
+        """Exchange an API key for a session, which the admission holds. Raises as `admit` does.
+
+        Also without a cookie only a page of ours may: another one could sign its visitor in with a key of its own.
+        """
+        demand_own_page(visit)
+        key, principal = await self._checked(token.strip())
+        issued = self._issue(key, over_https(visit))
+        return Admission(principal, Via.SESSION, issued.session.expires_at, issued)
+
+    async def _resume(self, token: str) -> Admission:
+        """Whose session this is. More than half used up it is renewed, so that who works is not thrown out; never
+        beyond the end of its key."""
+        found = None if self._session_key is None else sessions.unsealed(token, self._session_key)
+        if found is None:
+            raise Unauthenticated("The session is not one of this server. Sign in again.", code="invalid_session")
+        now = self._house.determinism.now_ms()
+        known = await self._find(found.key_id)
+        if known is None or not self._stands(known[0]) or found.expires_at <= now:
+            raise Unauthenticated("The session has ended. Sign in again.", code="session_expired")
+        key, principal = known
+        if found.expires_at - now < limits.SESSION_MS // 2:
+            issued = self._issue(key, found.secure)
+            if issued.session.expires_at > found.expires_at:
+                return Admission(principal, Via.SESSION, issued.session.expires_at, issued)
+        return Admission(principal, Via.SESSION, found.expires_at)
+
+    def _issue(self, key: ApiKey, secure: bool) -> Issued:
+        assert self._session_key is not None, "a key was checked, so there is a pepper"
+        now = self._house.determinism.now_ms()
+        ends = now + limits.SESSION_MS if key.expires_at is None else min(now + limits.SESSION_MS, key.expires_at)
+        session = Session(key.id, ends, secure)
+        return Issued(sessions.sealed(session, self._session_key), session, (ends - now) // 1000)
+
+    async def me(self, admission: Admission) -> Me:
+        """Who that is."""
+        tenant_id = admission.principal.tenant_id
+        name = await self._house.database.read(tenant_id, lambda tx: principals.tenant_name(tx, tenant_id))
+        return Me(admission, name)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +303,13 @@ def _demand_admin(actor: Principal) -> None:
         raise Refused(f"{actor.name} may not manage API keys: only an admin may.")
 
 
+def demand_own_page(visit: Visit) -> None:
+    """Raise `Refused` unless a page of ours made the request."""
+    reason = foreignness(visit)
+    if reason is not None:
+        raise Refused(f"A session is for the pages of this server alone; this request {reason}.", code="cross_site")
+
+
 def _wrong() -> Unauthenticated:
     return Unauthenticated("The API key is not valid: it is wrong, expired or revoked.", code="invalid_api_key")
 
@@ -252,48 +329,3 @@ def _parsed(token: str) -> tuple[KeyId, str]:
         return KeyId(ids.parse(KEY, f"{KEY}_{head.removeprefix(PREFIX)}")), secret
     except NotFound:
         raise _wrong() from None
-
-
-# -- without configured authentication ------------------------------------------------------------------------------
-
-
-def strangeness(visit: Visit) -> str | None:
-    """What about a request ("this one …") speaks against serving it without authentication; None if nothing does.
-
-    >>> own = dict(authorization=None, peer="127.0.0.1", host="localhost:8000", scheme="http")
-    >>> strangeness(Visit(**own, origin=None, forwarded=False, json_body=True))
-    >>> strangeness(Visit(**own, origin="https://evil.example", forwarded=False, json_body=True))
-    'has an Origin that is not this server'
-    """
-    if not _is_loopback(visit.peer):
-        return "does not come from this machine"
-    if visit.host is None or not _is_loopback(_name_of(visit.host)):
-        return "does not name this machine as its Host"
-    if visit.forwarded:
-        return "was forwarded by a proxy"
-    if visit.origin is not None and visit.origin.lower() != f"{visit.scheme}://{visit.host}".lower():
-        return "has an Origin that is not this server"
-    if visit.json_body is False:
-        return "has a body whose Content-Type is not application/json"
-    return None
-
-
-def _name_of(host: str) -> str:
-    """A Host header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _is_loopback(name: str | None) -> bool:
-    if name is None:
-        return False
-    if name.lower() == "localhost":
-        return True
-    try:
-        address: IPv4Address | IPv6Address = ip_address(name)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback

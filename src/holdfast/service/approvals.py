@@ -25,7 +25,7 @@ from holdfast.domain.approvals import (
     approvals_given,
     may_decide,
 )
-from holdfast.domain.effects import EffectStatus
+from holdfast.domain.effects import Effect, EffectStatus
 from holdfast.domain.encoding import canonical, decode, encode, storable_text
 from holdfast.domain.errors import Conflict, Invalid, NotFound, OutcomeUnknown, Refused, Unavailable
 from holdfast.domain.events import timestamp
@@ -82,6 +82,7 @@ class Waking:
     approval: Approval | None = None
     placed: list[tuple[int, int | None, NewEntry]] = field(default_factory=list[tuple[int, "int | None", NewEntry]])
     queued: bool = False
+    effect: Effect | None = None
 
     def announce(self, house: House) -> None:
         run, approval = self.run, self.approval
@@ -90,6 +91,8 @@ class Waking:
         for pos, seq, entry in self.placed:
             house.hub.entry(run.id, run.thread_id, pos, seq, entry)
         house.changed(run.tenant_id, "approval", ids.text(ids.APPROVAL, approval.id), approval.status.value)
+        if self.effect is not None:
+            house.effect_changed(run.tenant_id, self.effect.id, self.effect.status)
         house.hub.bell(run.id)
         if self.queued:
             house.run_changed(run.tenant_id, run.id, RunStatus.QUEUED)
@@ -194,9 +197,10 @@ async def decide(tx: Tx, house: House, principal: Principal, asked: Approval, sa
         problem = Conflict if standing.code == "already_decided" else Refused
         raise problem(f"{principal.name} may not decide this: {standing.reason}.", code=standing.code)
     decided = _decided(tx, principal, asked, said)
-    if asked.type is ApprovalType.EFFECT:
-        await _settle_effect(tx, asked, said)
-    return await _write(tx, run, asked, decided)
+    settled = await _settle_effect(tx, asked, said) if asked.type is ApprovalType.EFFECT else None
+    waking = await _write(tx, run, asked, decided)
+    waking.effect = settled
+    return waking
 
 
 def _demand_open(tx: Tx, asked: Approval, run: Run, said: Resolution) -> None:
@@ -333,13 +337,14 @@ def _decided(tx: Tx, principal: Principal, asked: Approval, said: Resolution) ->
             return replace(after, status=ApprovalStatus.APPROVED) if enough else after
 
 
-async def _settle_effect(tx: Tx, asked: Approval, said: Resolution) -> None:
-    """The answer to what became of an effect goes to the ledger in the same transaction."""
+async def _settle_effect(tx: Tx, asked: Approval, said: Resolution) -> Effect | None:
+    """The answer to what became of an effect goes to the ledger in the same transaction. The effect, if it changed."""
     assert asked.effect_id is not None, "a question about an effect names it"
     effect = await effects.by_id(tx, asked.tenant_id, asked.effect_id)
     if effect is None or effect.status is not EffectStatus.UNKNOWN:
-        return  # the ledger was told before the question opened: what it holds counts, the question only closes
+        return None  # the ledger was told before the question opened: what it holds counts, the question only closes
     await effects.resolve(tx, effect, said.answer["outcome"], said.note, resumes=True)
+    return await effects.by_id(tx, asked.tenant_id, asked.effect_id)
 
 
 async def _write(tx: Tx, run: Run, before: Approval, after: Approval) -> Waking:

@@ -117,11 +117,14 @@ def announce_requeued(house: House, one: Requeued) -> None:
         house.hub.entry(one.run_id, one.thread_id, one.pos, None, one.entry)
         status = RunStatus.CANCELLED if one.cancelled else RunStatus.FAILED
         house.run_changed(one.tenant_id, one.run_id, status)
+        house.closed(one.tenant_id, one.closed)
     else:
         house.run_changed(one.tenant_id, one.run_id, RunStatus.QUEUED)
         house.hub.work(one.agent)
     if one.parent_id is not None:
         house.hub.bell(one.parent_id)
+    if one.woken is not None:
+        house.run_changed(one.tenant_id, one.woken, RunStatus.QUEUED)
     if one.promoted is not None or one.woken is not None:
         house.hub.work(None)
         house.hub.work(one.agent)

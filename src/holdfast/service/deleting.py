@@ -16,7 +16,7 @@ from holdfast.domain import access
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import decode
 from holdfast.domain.errors import Conflict
-from holdfast.domain.ids import THREAD, TenantId, ThreadId, text
+from holdfast.domain.ids import TenantId, ThreadId
 from holdfast.service.house import House
 from holdfast.service.threads import demand_own
 from holdfast.store import archive, heads, threads
@@ -67,7 +67,7 @@ async def remove(house: House, principal: Principal, thread_id: ThreadId, branch
             continue
         for id in gone:
             house.hub.look(id)
-            house.changed(tenant_id, "thread", text(THREAD, id), "deleted")
+            house.thread_changed(tenant_id, id, "deleted")
         return
     raise Conflict("Branches of the thread come and go: try again.", code="thread_busy")
 

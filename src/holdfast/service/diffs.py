@@ -26,8 +26,10 @@ from holdfast.service.house import House
 from holdfast.service.states import At
 from holdfast.store import effects, states, timeline
 from holdfast.store.base import Tx
+from holdfast.store.timeline import Known, Piece
 
 _PAGE: Final = 100
+_NO_END: Final = 2**62  # a fork of forks may have more steps than one journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +110,14 @@ async def between(
     other_view = await run_verbs.get(house, principal, other_id)
 
     async def body(tx: Tx) -> Diff:
-        this = await state_verbs.read_at(tx, this_view, at)
-        other = await state_verbs.read_at(tx, other_view, other_at)
-        ours, theirs = diffs.calls(this.moment.steps, other.moment.steps)
+        known: Known = {}
+        this = await state_verbs.read_at(tx, this_view, at, known)
+        other = await state_verbs.read_at(tx, other_view, other_at, known)
+        ours, theirs = await tx.compute(diffs.calls, this.moment.steps, other.moment.steps)
         one, two = await _side(tx, this, ours), await _side(tx, other, theirs)
         patch = _patch(one.published.document.value, two.published.document.value)
-        return Diff(one, two, await _divergence(tx, this, other), await _talks(tx, this, other), patch)
+        diverged = await divergence(tx, this, other)
+        return Diff(one, two, diverged, await _talks(tx, this, other, diverged), patch)
 
     return await house.database.read(principal.tenant_id, body)
 
@@ -126,12 +130,7 @@ def _patch(before: Any, after: Any) -> patches.Patch:
 
 
 async def _side(tx: Tx, here: At, only: Sequence[Entry]) -> Side:
-    usage, elapsed = NO_USAGE, 0
-    for piece in here.pieces:
-        for entry in piece.entries:
-            usage = usage if entry.usage is None else usage + entry.usage
-        if piece.entries:
-            elapsed += piece.entries[-1].at - piece.entries[0].at
+    usage, elapsed = await tx.compute(_spent, here.pieces)
     return Side(
         here,
         await states.upto(tx, here.run, here.end),
@@ -142,17 +141,38 @@ async def _side(tx: Tx, here: At, only: Sequence[Entry]) -> Side:
     )
 
 
+def _spent(pieces: Sequence[Piece]) -> tuple[Usage, int]:
+    """What a run used on its way, and how long it took, ms."""
+    usage, elapsed = NO_USAGE, 0
+    for piece in pieces:
+        for entry in piece.entries:
+            usage = usage if entry.usage is None else usage + entry.usage
+        if piece.entries:
+            elapsed += piece.entries[-1].at - piece.entries[0].at
+    return usage, elapsed
+
+
 # -- the first divergence ---------------------------------------------------------------------------------------------
 
 
-async def _divergence(tx: Tx, this: At, other: At) -> Divergence | None:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What of two runs is compared: all, or not what models were asked (`prompts`), what the other run did further
+    (`beyond`), and steps of ours with these keys (`besides`)."""
+
+    prompts: bool = True
+    beyond: bool = True
+    besides: frozenset[str] = frozenset()
+
+
+async def divergence(tx: Tx, this: At, other: At, compared: Compared = Compared()) -> Divergence | None:
     """The first of our steps that the other run has not, or not so; or its first that we have not, if that comes
     before."""
-    strange = _first_missing(other, this)
-    until = strange.seq if strange is not None and strange.seq is not None else limits.JOURNAL_STEPS_MAX
-    ours = [step for step in this.moment.steps if (step.seq or 0) <= until]
+    strange = await tx.compute(_first_missing, other, this) if compared.beyond else None
+    until = strange.seq if strange is not None and strange.seq is not None else _NO_END
+    ours = [s for s in this.moment.steps if (s.seq or 0) <= until and s.key not in compared.besides]
     for start in range(0, len(ours), _PAGE):
-        found = await _first_in(tx, this, other, ours[start : start + _PAGE])
+        found = await _first_in(tx, this, other, ours[start : start + _PAGE], compared)
         if found is not None:
             differs, step, counterpart = found
             other_side = counterpart or _instead(other, step)
@@ -174,7 +194,7 @@ def _instead(here: At, missing: Entry) -> Entry | None:
 
 
 async def _first_in(
-    tx: Tx, this: At, other: At, steps: Sequence[Entry]
+    tx: Tx, this: At, other: At, steps: Sequence[Entry], compared: Compared
 ) -> tuple[list[str], Entry, Entry | None] | None:
     """The first of these steps that the other run has not, or not so, and what stands there in its place."""
     pairs = [(step, other.moment.journal.results.get(step.key or "")) for step in steps]
@@ -194,7 +214,7 @@ async def _first_in(
             found = diffs.content(step, one, two)
             if found and step.kind is StepKind.STATE and await _publish_the_same(tx, this, other, step, counterpart):
                 found = []
-            differs += found
+            differs += found if compared.prompts else [one for one in found if one != "prompt"]
         if differs:
             return differs, step, counterpart
     return None
@@ -228,11 +248,16 @@ async def _shown(tx: Tx, here: At, step: Entry | None) -> tuple[Entry, Payload] 
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
-async def _talks(tx: Tx, this: At, other: At) -> Talks:
-    ours = list((await state_verbs.positions_of(tx, this)).values())
-    theirs = list((await state_verbs.positions_of(tx, other)).values())
+async def _talks(tx: Tx, this: At, other: At, diverged: Divergence | None) -> Talks:
+    """Messages of steps that were found to be the same are not read: only the others, from the first on."""
+    our_places, their_places = await state_verbs.positions_of(tx, this), await state_verbs.positions_of(tx, other)
+    ours, theirs = list(our_places.values()), list(their_places.values())
+    known = await tx.compute(_known_as_same, this, other, list(our_places), list(their_places), diverged)
     same = 0
     while same < max(len(ours), len(theirs)):
+        if same < len(known) and known[same]:
+            same += 1
+            continue
         one = await state_verbs.messages_at(tx, this.run, ours[same : same + _PAGE])
         two = await state_verbs.messages_at(tx, other.run, theirs[same : same + _PAGE])
         for a, b in zip(one, two, strict=False):
@@ -245,6 +270,17 @@ async def _talks(tx: Tx, this: At, other: At) -> Talks:
     return Talks(len(ours), len(theirs), same, (None, None))
 
 
+def _known_as_same(
+    this: At, other: At, ours: Sequence[int], theirs: Sequence[int], diverged: Divergence | None
+) -> list[bool]:
+    """Of messages in turn, by the entries they are: whether both are one step before the first that is not the same."""
+    until = _NO_END if diverged is None else diverged.step.seq or 0
+    our_keys = {step.pos: step.key for step in this.moment.steps if (step.seq or 0) < until}
+    their_keys = {step.pos: step.key for step in other.moment.steps}
+    pairs = zip(ours, theirs, strict=False)
+    return [our_keys.get(a) is not None and our_keys.get(a) == their_keys.get(b) for a, b in pairs]
+
+
 def _head(messages: Sequence[Message]) -> Message | None:
     return messages[0] if messages else None
 
@@ -254,7 +290,14 @@ def _say_the_same(one: Message, other: Message) -> bool:
         return False
     if one.run_id == other.run_id and one.pos == other.pos:
         return True
+    if _stored(one) == _stored(other):
+        return True
     return patches.same(diffs.unnamed(parts_of(one)), diffs.unnamed(parts_of(other)))
+
+
+def _stored(message: Message) -> tuple[object, ...]:
+    """All that its parts are made of."""
+    return message.payload, message.kind, message.name, message.status, message.error
 
 
 # -- calls ------------------------------------------------------------------------------------------------------------

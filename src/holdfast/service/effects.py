@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.domain import access, ids, limits
+from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.approvals import Decision, DecisionKind
 from holdfast.domain.effects import Effect, EffectStatus, Word
@@ -148,8 +148,8 @@ async def resolve(
 
     replay = await house.database.write(tenant_id, body)
     waking.announce(house)
-    house.changed(tenant_id, "effect", ids.text(ids.EFFECT, effect_id), None)
     view = await house.database.read(tenant_id, lambda tx: _look(tx, tenant_id, effect_id))
+    house.effect_changed(tenant_id, effect_id, view.effect.status)
     return Resolved(view) if replay is None else Resolved(view, replayed=True, status=replay.status)
 
 

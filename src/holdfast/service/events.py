@@ -7,6 +7,7 @@ cursor. So every durable event comes once and in order, in whatever process; onl
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -50,16 +51,23 @@ class _Page:
 
 
 async def of_run(
-    house: House, principal: Principal, run_id: RunId, after: int = 0, *, until_waiting: bool = False
-) -> Follower:
+    house: House,
+    principal: Principal,
+    run_id: RunId,
+    after: int = 0,
+    *,
+    until_waiting: bool = False,
+    arrived: asyncio.Event | None = None,
+) -> RunFollower:
     """Follow a run behind `pos = after` until it ended (or waits, if asked).
 
     What can be wrong is raised here, before the first event: `NotFound`, or `Invalid` (`bad_cursor`) for a position
-    that the run has not reached.
+    that the run has not reached. With `arrived` it is one of several that are followed together: it goes on when the
+    run has ended, since that may be retried, and rings when there is something to hear.
     """
     access.demand(principal, Scope.RUNS_READ)
     tenant_id = principal.tenant_id
-    subscription = house.hub.subscribe(run_id)
+    subscription = house.hub.subscribe(run_id, arrived=arrived)
     try:
         place = await house.database.read(
             tenant_id, lambda tx: _demand_cursor(tx, tenant_id, run_id, after, until_waiting)
@@ -67,7 +75,7 @@ async def of_run(
     except BaseException:
         house.hub.unsubscribe(subscription)
         raise
-    return _RunFollower(house, tenant_id, subscription, place)
+    return RunFollower(house, tenant_id, subscription, place, lasting=arrived is not None)
 
 
 def of_started(house: House, principal: Principal, view: RunView) -> Follower:
@@ -75,7 +83,7 @@ def of_started(house: House, principal: Principal, view: RunView) -> Follower:
     access.demand(principal, Scope.RUNS_READ)
     run = view.run
     place = _RunPlace(run.id, run.thread_id, 0, view.pos, until_waiting=False)
-    return _RunFollower(house, run.tenant_id, house.hub.subscribe(run.id), place)
+    return RunFollower(house, run.tenant_id, house.hub.subscribe(run.id), place)
 
 
 async def _demand_cursor(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, until_waiting: bool) -> _RunPlace:
@@ -122,6 +130,14 @@ class Follower(ABC):
                 yield QUIET
             async for event in self._heard(signals or [LOOK]):
                 yield event
+
+    async def told(self, *, polled: bool) -> AsyncIterator[Event]:
+        """What there is to tell now, for who follows several: what arrived, or, `polled`, what is stored."""
+        signals = self._subscription.taken()
+        if polled:
+            self._house.hub.keep_listening(self._subscription)
+        async for event in self._heard(signals or ([LOOK] if polled else [])):
+            yield event
 
     async def _heard(self, signals: Sequence[Signal]) -> AsyncIterator[Event]:
         for signal in signals:
@@ -219,13 +235,29 @@ class _RunPlace:
     until_waiting: bool
 
 
-class _RunFollower(Follower):
-    def __init__(self, house: House, tenant_id: TenantId, subscription: Subscription, place: _RunPlace) -> None:
+class RunFollower(Follower):
+    """`lasting`: the end of the run is not the end of it."""
+
+    def __init__(
+        self,
+        house: House,
+        tenant_id: TenantId,
+        subscription: Subscription,
+        place: _RunPlace,
+        *,
+        lasting: bool = False,
+    ) -> None:
         super().__init__(house, tenant_id, subscription, place.thread_id)
         self._run_id = place.run_id
         self._pos: int = place.pos
         self._known = place.known
         self._until_waiting = place.until_waiting
+        self._lasting = lasting
+
+    @property
+    def pos(self) -> int:
+        """The last entry that was told."""
+        return self._pos
 
     def _shows(self, run_id: RunId) -> bool:
         return True
@@ -238,7 +270,7 @@ class _RunFollower(Follower):
 
     def _live(self, signal: Published) -> Event:
         event = super()._live(signal)
-        self._over = event.ends or (self._until_waiting and event.waits)
+        self._over = not self._lasting and (event.ends or (self._until_waiting and event.waits))
         return event
 
     def _place(self, event: Event) -> None:
@@ -253,7 +285,7 @@ class _RunFollower(Follower):
         known = [e for e in events if self._known is None or (e.pos or 0) <= self._known]
         if len(known) < len(events):
             return _Page(known, at_end=True)
-        over = run.status.ended or (self._until_waiting and run.status is RunStatus.WAITING)
+        over = not self._lasting and (run.status.ended or (self._until_waiting and run.status is RunStatus.WAITING))
         return _Page(events, len(events) < limits.STREAM_REPLAY_ROWS, over)
 
 

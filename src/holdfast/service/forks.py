@@ -8,6 +8,7 @@ run, and then another input (`message`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,7 +33,7 @@ from holdfast.domain.forks import (
     policy_json,
     policy_of,
 )
-from holdfast.domain.ids import APPROVAL, RUN, ApprovalId, MessageId, RunId, ThreadId, derived, parse, text
+from holdfast.domain.ids import APPROVAL, RUN, ApprovalId, MessageId, RunId, ThreadId, derived, is_sandbox, parse, text
 from holdfast.domain.journal import (
     Entry,
     EntryType,
@@ -46,7 +47,7 @@ from holdfast.domain.journal import (
 )
 from holdfast.domain.messages import is_of_conversation
 from holdfast.domain.runs import NO_USAGE, Run, RunLimits, RunStatus, Undo
-from holdfast.domain.threads import BranchOf, Role
+from holdfast.domain.threads import BranchOf, Role, ThreadStatus
 from holdfast.service import approvals as approval_verbs
 from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
@@ -88,7 +89,9 @@ ABSENT = _NOTHING
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkRun:
     """What a fork is asked to be. `limits` and `metadata` are the parent's unless given. `new` is `ask`, and of an
-    imported run `simulate`, unless given. `through`: a branch that shows the step, whose own thread may be deleted."""
+    imported run `simulate`, unless given. `through`: a branch that shows the step, whose own thread may be deleted.
+    `overrides`: what the edits do not say, of a run that is made again. `recorded`: plain steps hold to the record too,
+    as in a fork of an imported run."""
 
     run_id: RunId
     at: int
@@ -101,6 +104,8 @@ class ForkRun:
     metadata: dict[str, Any] | None = None
     tags: tuple[str, ...] = ()
     through: ThreadId | None = None
+    overrides: bytes | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,8 @@ async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None
     """
     access.demand(principal, Scope.RUNS_WRITE)
     _demand_one_way(ask)
+    if ask.edits.model is not None:
+        await asyncio.to_thread(_demand_model, ask.edits.model)
     tenant_id = principal.tenant_id
     run_id = RunId(house.determinism.new_id())
     made: Run | None = None
@@ -137,25 +144,35 @@ async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None
         nonlocal made
         made = None
         replay = await once(tx, tenant_id, key, 201, run_id)
-        if replay is not None:
-            return replay
-        parent, head = await _parent(tx, principal, ask)
-        agent = house.agent(parent.agent)
-        await _demand_enabled(tx, principal, parent.agent)
-        cut = await _cut(tx, parent, head, ask, agent)
-        made = await _insert(tx, house, principal, ask, agent, cut, run_id)
-        return None
+        if replay is None:
+            made = await insert(tx, house, principal, ask, run_id)
+        return replay
 
     replay = await house.database.write(tenant_id, body)
     if made is not None:
-        house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
-        house.hub.work(made.agent)
+        announce(house, made)
     found = run_id if replay is None else RunId(replay.resource)
     view = await run_verbs.look(house, tenant_id, found)
     return Started(view) if replay is None else Started(view, replayed=True, status=replay.status)
 
 
+async def insert(tx: Tx, house: House, principal: Principal, ask: ForkRun, run_id: RunId) -> Run:
+    """The same within a transaction, for a fork whose edits can be made; to be announced after it."""
+    parent, head = await _parent(tx, principal, ask)
+    agent = house.agent(parent.agent)
+    await _demand_enabled(tx, principal, parent.agent)
+    cut = await _cut(tx, parent, head, ask, agent)
+    return await _insert(tx, house, principal, ask, agent, cut, run_id)
+
+
+def announce(house: House, made: Run) -> None:
+    house.run_changed(made.tenant_id, made.id, RunStatus.QUEUED)
+    house.thread_changed(made.tenant_id, made.thread_id, ThreadStatus.BUSY.value)
+    house.hub.work(made.agent)
+
+
 def _demand_model(name: str) -> None:
+    """In a thread: the first model of a provider brings the provider's SDK, which takes a second."""
     try:
         models.resolve(name)
     except (DefinitionError, ModelFault) as exc:
@@ -165,8 +182,6 @@ def _demand_model(name: str) -> None:
 def _demand_one_way(ask: ForkRun) -> None:
     """One step can be kept with another result or run again, not both."""
     edits = ask.edits
-    if edits.model is not None:
-        _demand_model(edits.model)
     anew = ask.rerun or edits.instructions is not None or edits.model is not None
     ways = [edits.output is not _NOTHING, edits.answer is not _NOTHING, edits.message is not _NOTHING, anew]
     if edits.message is not _NOTHING:
@@ -191,11 +206,21 @@ async def _parent(tx: Tx, principal: Principal, ask: ForkRun) -> tuple[Run, Head
     assert head is not None, "a run has a head"
     if run.input_position is None:
         raise Conflict("The run has not started: there is nothing to fork yet.", code="not_started")
-    if run.imported and (ask.repeat is Repeat.EXECUTE or ask.new in (Fresh.EXECUTE, Fresh.ASK)):
-        raise Conflict("The run was imported: a fork of it only simulates or denies effects.", code="imported")
+    if _began_elsewhere(run) and (ask.repeat is Repeat.EXECUTE or ask.new in (Fresh.EXECUTE, Fresh.ASK)):
+        said = "The run was imported, or goes on from one that was: a fork of it only simulates or denies effects."
+        raise Conflict(said, code="imported")
     if ask.at > head.seq:
         raise Invalid(f"The run has {head.seq} steps: at is 0 to {head.seq}, not {ask.at}.", code="invalid_at")
     return run, head
+
+
+def _began_elsewhere(run: Run) -> bool:
+    """Whether it was imported, or is a fork of such a run, or was called by one. A sandbox tenant is there to make what
+    was recorded elsewhere once more."""
+    if is_sandbox(run.tenant_id):
+        return False
+    policy = policy_of(run.effect_policy)
+    return run.imported or (policy is not None and policy.imported)
 
 
 async def _standing(tx: Tx, principal: Principal, ask: ForkRun) -> Run:
@@ -312,8 +337,9 @@ def _new_run(
     thread_id: ThreadId,
 ) -> Run:
     parent = cut.parent
-    new = ask.new or (Fresh.SIMULATE if parent.imported else Fresh.ASK)
-    policy = EffectPolicy(repeat=ask.repeat, new=new, reads=ask.reads, of=parent.id, at=cut.kept)
+    imported = ask.recorded or _began_elsewhere(parent)
+    new = ask.new or (Fresh.SIMULATE if imported else Fresh.ASK)
+    policy = EffectPolicy(repeat=ask.repeat, new=new, reads=ask.reads, of=parent.id, at=cut.kept, imported=imported)
     return replace(
         parent,
         id=run_id,
@@ -355,7 +381,7 @@ def _new_run(
         forked_at=ask.at,
         input_run=cut.input,
         branch=True,
-        overrides=ask.edits.overrides.stored(),
+        overrides=ask.edits.overrides.stored() or ask.overrides,
         effect_policy=policy.stored(),
         has_state=False,
         imported=False,
@@ -481,20 +507,21 @@ async def _answer(tx: Tx, principal: Principal, step: Entry, answer: Any) -> byt
 @dataclass(frozen=True, slots=True)
 class Counterpart:
     """A call that the parent made behind the fork point. `seq`: its step, 0 if none is recorded yet; `known`: whether
-    it has a result."""
+    it has a result. `code`: the key of a plain step; tools have none, they are told apart by name and arguments."""
 
     name: str
     digest: bytes | None
     seq: int
     known: bool
+    code: str | None = None
 
 
 _PAGE = 1_000
 
 
 async def counterparts(house: House, run: Run, policy: EffectPolicy) -> list[Counterpart] | None:
-    """The calls that the parent of a fork has made behind the fork point, in order, but those that did nothing. None
-    if it was deleted: nobody knows what it did."""
+    """The calls that the parent of a fork has made behind the fork point, in order, but those that did nothing; with
+    its plain steps if it began elsewhere. None if it was deleted: nobody knows what it did."""
 
     async def body(tx: Tx) -> list[Counterpart] | None:
         found: list[Counterpart] = []
@@ -507,7 +534,10 @@ async def counterparts(house: House, run: Run, policy: EffectPolicy) -> list[Cou
             page = await lineage.steps(tx, parent, after, _PAGE, bare=True)
             for source in {one.run_id for one in page} - undone.keys():
                 undone[source] = await effects.undone(tx, run.tenant_id, source)
-            found += [made for one in page if (made := await _made(tx, run, one, undone[one.run_id])) is not None]
+            made = [await _made(tx, run, one, undone[one.run_id], policy) for one in page]
+            found += [one for one in made if one is not None]
+            if policy.imported:
+                found += [made for one in page if (made := _of_code(one.entry)) is not None]
             if len(page) < _PAGE:
                 begun = await effects.unrecorded(tx, run.tenant_id, parent.id)
                 return found + [Counterpart(name, digest, seq=0, known=False) for name, digest in begun]
@@ -523,11 +553,14 @@ async def _there(tx: Tx, run: Run, parent_id: RunId) -> Run | None:
     return None if parent is None or parent.archived else parent
 
 
-async def _made(tx: Tx, run: Run, one: Located, undone: dict[str, bool]) -> Counterpart | None:
-    """A tool's step as a counterpart; None for one that did nothing for certain, or was undone."""
+async def _made(tx: Tx, run: Run, one: Located, undone: dict[str, bool], policy: EffectPolicy) -> Counterpart | None:
+    """A tool's step as a counterpart; None for one that did nothing for certain, or was undone. Where nothing is made
+    that was not made, also one that failed: that is what it came to."""
     step = one.entry
     if step.kind is not StepKind.TOOL or step.status is StepStatus.VOIDED or step.seq is None or step.key is None:
         return None
+    if policy.imported and policy.new is Fresh.DENY and step.status is StepStatus.FAILED:
+        return Counterpart(step.name or "", step.digest, step.seq, known=True)
     if undone.get(step.key):
         return None
     known = step.status is StepStatus.SUCCEEDED and step.key not in undone
@@ -536,6 +569,13 @@ async def _made(tx: Tx, run: Run, one: Located, undone: dict[str, bool]) -> Coun
         if effect is None or effect.status not in effects.MAY_HAVE_ACTED:
             return None
     return Counterpart(step.name or "", step.digest, step.seq, known)
+
+
+def _of_code(step: Entry) -> Counterpart | None:
+    """A plain step as a counterpart, also one that failed: that is what it came to."""
+    if step.kind is not StepKind.CODE or step.status is StepStatus.VOIDED or step.seq is None:
+        return None
+    return Counterpart(step.name or "", step.digest, step.seq, known=True, code=step.key)
 
 
 async def result_of(house: House, run: Run, policy: EffectPolicy, seq: int) -> Entry | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast.domain import access
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.errors import NotFound
-from holdfast.domain.ids import ThreadId
+from holdfast.domain.ids import TenantId, ThreadId
 from holdfast.domain.runs import Run
 from holdfast.domain.threads import Message
 from holdfast.service.house import House
@@ -42,12 +42,34 @@ async def page_before(house: House, run: Run, position: int) -> list[Message]:
 async def page(house: House, principal: Principal, thread_id: ThreadId, after: int, limit: int) -> list[Message]:
     """A page of a thread's messages behind `position = after`, oldest first; void ones are shown as such."""
     access.demand(principal, Scope.THREADS_READ)
+    tenant_id = principal.tenant_id
 
     async def body(tx: Tx) -> list[Message]:
-        thread = await threads.get(tx, principal.tenant_id, thread_id)
-        if thread is None or thread.archived:
-            raise NotFound("There is no thread with this id.", code="thread_not_found")
-        pieces = () if thread.branch_of is None else await lineage.of_thread(tx, principal.tenant_id, thread_id)
-        return await messages.page(tx, principal.tenant_id, thread_id, after, limit, pieces)
+        return await messages.page(tx, tenant_id, thread_id, after, limit, await _pieces(tx, tenant_id, thread_id))
 
-    return await house.database.read(principal.tenant_id, body)
+    return await house.database.read(tenant_id, body)
+
+
+async def page_back(
+    house: House, principal: Principal, thread_id: ThreadId, before: int | None, limit: int
+) -> list[Message]:
+    """The same newest first: before a position, or from the thread's end."""
+    access.demand(principal, Scope.THREADS_READ)
+    tenant_id = principal.tenant_id
+
+    async def body(tx: Tx) -> list[Message]:
+        pieces = await _pieces(tx, tenant_id, thread_id)
+        return await messages.page_back(tx, tenant_id, thread_id, _END if before is None else before, limit, pieces)
+
+    return await house.database.read(tenant_id, body)
+
+
+_END = 2**62
+
+
+async def _pieces(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> messages.Pieces:
+    """What the thread reads of others; `NotFound` if it is not there."""
+    thread = await threads.get(tx, tenant_id, thread_id)
+    if thread is None or thread.archived:
+        raise NotFound("There is no thread with this id.", code="thread_not_found")
+    return () if thread.branch_of is None else await lineage.of_thread(tx, tenant_id, thread_id)

@@ -10,14 +10,18 @@ from typing import Any, Protocol
 from holdfast.agents.base import Agent
 from holdfast.bus.base import Change, Hub
 from holdfast.domain import limits
+from holdfast.domain.access import Principal
+from holdfast.domain.approvals import ApprovalStatus
 from holdfast.domain.determinism import SYSTEM, Determinism
+from holdfast.domain.effects import EffectStatus
 from holdfast.domain.errors import NotFound
-from holdfast.domain.ids import RUN, RunId, TenantId, WorkerId, text
+from holdfast.domain.ids import APPROVAL, EFFECT, RUN, THREAD, EffectId, RunId, TenantId, ThreadId, WorkerId, text
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Replayed
 from holdfast.domain.runs import RunStatus
 from holdfast.store.base import Database
 from holdfast.store.claims import Claimed
+from holdfast.store.ending import Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class House:
     lease_ms: int = limits.LEASE_MS
     dispatch: Dispatch | None = None
     replayer: Replayer | None = None
+    sandbox: Principal | None = None
     tools_off: dict[TenantId, tuple[float, frozenset[str]]] = field(
         default_factory=dict[TenantId, "tuple[float, frozenset[str]]"]
     )
@@ -83,6 +88,19 @@ class House:
 
     def changed(self, tenant_id: TenantId, kind: str, id: str, status: str | None) -> None:
         self.hub.change(Change(tenant_id, kind, id, status))
+
+    def thread_changed(self, tenant_id: TenantId, thread_id: ThreadId, status: str) -> None:
+        self.changed(tenant_id, "thread", text(THREAD, thread_id), status)
+
+    def effect_changed(self, tenant_id: TenantId, effect_id: EffectId, status: EffectStatus) -> None:
+        self.changed(tenant_id, "effect", text(EFFECT, effect_id), status.value)
+
+    def closed(self, tenant_id: TenantId, closed: Closed) -> None:
+        """A run ended: what it held is moot, or unknown."""
+        for approval_id in closed.approvals:
+            self.changed(tenant_id, "approval", text(APPROVAL, approval_id), ApprovalStatus.CANCELLED.value)
+        for effect_id in closed.unknown:
+            self.effect_changed(tenant_id, effect_id, EffectStatus.UNKNOWN)
 
     def run_changed(self, tenant_id: TenantId, run_id: RunId, status: RunStatus) -> None:
         self.hub.change(Change(tenant_id, "run", text(RUN, run_id), status.value))

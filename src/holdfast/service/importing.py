@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from holdfast.domain import access, ids, limits, portable
+from holdfast.domain import access, ids, limits, portable, states
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import Damaged
@@ -20,7 +20,8 @@ from holdfast.domain.ids import MessageId, RunId, ThreadId, derived
 from holdfast.domain.journal import Entry, EntryType, NewBlob, NewEntry, NewMessage, Phase, StepKind, StepStatus
 from holdfast.domain.recorded import IMPORTED_KEY, Place, RecordedRun
 from holdfast.domain.runs import NO_USAGE, Run, RunStatus, Usage
-from holdfast.domain.threads import Message, Role
+from holdfast.domain.states import Document
+from holdfast.domain.threads import Message, Role, ThreadStatus
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, once
 from holdfast.store import blobs, claims, entries, heads, messages, runs, threads
@@ -69,9 +70,13 @@ async def insert(
         return [await one.made() for one in made], False
 
     try:
-        return await house.database.write(principal.tenant_id, body)
+        imported, replayed = await house.database.write(principal.tenant_id, body)
     except Rejected:
         raise Damaged("The database refuses what stands in the file, so no run ever recorded it.") from None
+    for one in () if replayed else imported:
+        house.changed(principal.tenant_id, "run", ids.text(ids.RUN, one.run_id), "imported")
+        house.thread_changed(principal.tenant_id, one.thread_id, ThreadStatus.IDLE.value)
+    return imported, replayed
 
 
 def _id_of(batch: bytes, number: int) -> RunId:
@@ -85,6 +90,11 @@ async def _of_batch(tx: Tx, principal: Principal, batch: bytes) -> list[Imported
         was: dict[str, Any] = decode(run.metadata)[IMPORTED_KEY]
         found.append(Imported(run.id, run.thread_id, was["run_id"]))
     return found
+
+
+async def carry(tx: Tx, house: House, principal: Principal, recorded: RecordedRun, run_id: RunId) -> None:
+    """One run, within a transaction, under an id that the caller chose."""
+    await _Import(tx, house, principal, recorded, run_id).made()
 
 
 class _Import:
@@ -109,7 +119,7 @@ class _Import:
         count = len(earlier) + 1
         await threads.add(tx, thread, last_rank=count * threads.RANK_STEP, last_ordinal=count)
         for number, said in enumerate(earlier.values(), 1):
-            await self._add_earlier(number, said)
+            await self._add_earlier(number, said, last=number == len(earlier))
         journal = self._journal()
         await self._add_run(count, journal)
         refs = [NewBlob(self._hashes[hash], data) for hash, data in recorded.blobs.items()]
@@ -128,8 +138,10 @@ class _Import:
             found.setdefault(message.run_id, []).append(message)
         return found
 
-    async def _add_earlier(self, number: int, said: Sequence[Message]) -> None:
+    async def _add_earlier(self, number: int, said: Sequence[Message], *, last: bool) -> None:
+        """`last`: the one that leaves what the thread had published, which the run began with."""
         first = said[0]
+        published = self._recorded.state if last and self._recorded.state.version else None
         id = RunId(self._house.determinism.new_id())
         run = replace(
             self._base(number, first.created_at),
@@ -137,12 +149,15 @@ class _Import:
             root_id=id,
             status=RunStatus.SUCCEEDED,
             input_position=first.position,
+            has_state=published is not None,
             archived=True,
         )
         if any(message.void for message in said):
             self._rolled_back.append(id)
-        last = max(message.pos for message in said)
-        await self._add_rows(run, last, 0)
+        end = max(message.pos for message in said)
+        if published is not None:
+            self._batch.add(run.tenant_id, id, run.thread_id, 1, end, 0, [_published(published, first.created_at)])
+        await self._add_rows(run, end + (published is not None), 1 if published is not None else 0)
         for message in said:
             status = None if message.status is None else StepStatus(message.status)
             entry = NewEntry(
@@ -255,6 +270,8 @@ class _Import:
             "redacted": recorded.redacted,
             "inherited": max((pos for pos, e in enumerate(journal, 1) if 0 < e.pos <= recorded.inherited), default=0),
         }
+        if recorded.policed:
+            was["policed"] = True
         if recorded.restarted_with is not None:
             was["restarted_with"] = decode(recorded.restarted_with)
         if recorded.state.version:
@@ -297,6 +314,25 @@ class _Import:
         ]
         parameters = moved.get(record["parameters"], record["parameters"])
         return encode({"segments": segments, "parameters": parameters, WAS: {now: was for was, now in moved.items()}})
+
+
+def _published(document: Document, at: int) -> NewEntry:
+    """A thread's state as one step that published the whole of it."""
+    change, _ = states.changed(Document(document.version - 1), document.value, snapshot=True)
+    return NewEntry(
+        type=EntryType.STEP_COMPLETED,
+        at=at,
+        phase=Phase.RESULT,
+        key="state#1",
+        kind=StepKind.STATE,
+        name="state",
+        attempt=1,
+        tries=1,
+        status=StepStatus.SUCCEEDED,
+        payload=change.payload,
+        started_at=at,
+        ended_at=at,
+    )
 
 
 def _output_pos(journal: Sequence[Entry]) -> int | None:

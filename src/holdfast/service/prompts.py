@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from holdfast.agents.native import prompt as prompts
 from holdfast.domain import access
@@ -12,6 +12,7 @@ from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import decode
 from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import RunId
+from holdfast.domain.runs import Run
 from holdfast.domain.threads import Message
 from holdfast.service.house import House
 from holdfast.store import blobs, lineage, messages, runs
@@ -43,11 +44,25 @@ async def get(house: House, principal: Principal, run_id: RunId, seq: int) -> di
         pieces = await lineage.pieces_of(tx, run)
         said: Ranges = {}
         for first, last in ranges:
-            said[first, last] = await messages.page(tx, tenant_id, run.thread_id, first - 1, last - first + 1, pieces)
+            said[first, last] = await _said(tx, run, first, last, pieces)
         return record, said, {hash: await blobs.get(tx, tenant_id, hash) or b"null" for hash in hashes}
 
     record, said, found = await house.database.read(tenant_id, body)
     return await asyncio.to_thread(_rebuilt, record, said, found)
+
+
+async def _said(tx: Tx, run: Run, first: int, last: int, pieces: messages.Pieces) -> list[Message]:
+    """The messages at these positions, both included. In parts: what a driver makes of rows keeps the loop waiting."""
+    found: list[Message] = []
+    while (after := found[-1].position if found else first - 1) < last:
+        page = await messages.page(tx, run.tenant_id, run.thread_id, after, min(_PAGE, last - after), pieces)
+        if not page:
+            break
+        found += page
+    return found
+
+
+_PAGE: Final = 1_000
 
 
 def _rebuilt(

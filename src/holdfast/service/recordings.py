@@ -76,6 +76,7 @@ async def of_run(tx: Tx, run: Run) -> RecordedRun:
         blobs=await _blobs(tx, run, journal),
         arguments={effect.key: effect.arguments for effect in await effects.of_run(tx, run.tenant_id, run.id)},
         state=published.document,
+        policed=run.effect_policy is not None,
     )
 
 
@@ -180,6 +181,7 @@ def as_it_was(recorded: RecordedRun) -> RecordedRun:
         inherited=was["inherited"],
         of=RunIds(**{name: was[name] for name in RunIds.__dataclass_fields__}),
         redacted=bool(was["redacted"]),
+        policed=bool(was.get("policed", False)),
         depth=was["depth"],
         status=RunStatus(was["status"]),
         restarted_with=encode(was["restarted_with"]) if "restarted_with" in was else None,

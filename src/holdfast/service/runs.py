@@ -14,11 +14,11 @@ from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode, encode, storable_text, storable_time
 from holdfast.domain.errors import Cancelled, Conflict, Invalid, NotFound
 from holdfast.domain.forks import EffectPolicy
-from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, RunId, TenantId, ThreadId, derived, text
+from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, ApprovalId, RunId, TenantId, ThreadId, derived, text
 from holdfast.domain.journal import TERMINAL, EntryType, Located, NewEntry, StepKind, StepStatus
 from holdfast.domain.messages import response_text
 from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView, Undo
-from holdfast.domain.threads import Thread
+from holdfast.domain.threads import Thread, ThreadStatus
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
 from holdfast.service.idempotency import Key, Replay, answered, once
@@ -433,6 +433,8 @@ def _announce_start(house: House, draft: _Draft, seat: Seat | None) -> None:
         if run.claimable_at is not None:
             house.hub.work(run.agent)
     house.run_changed(run.tenant_id, run.id, run.status)
+    if draft.thread_new and run.parent_id is None:
+        house.thread_changed(run.tenant_id, run.thread_id, ThreadStatus.BUSY.value)
 
 
 # -- looking ------------------------------------------------------------------------------------------------------
@@ -559,22 +561,54 @@ async def step(house: House, principal: Principal, run_id: RunId, seq: int) -> L
     return await house.database.read(principal.tenant_id, body)
 
 
-async def effects_of(house: House, tenant_id: TenantId, found: Sequence[Located]) -> dict[tuple[RunId, str], Effect]:
-    """What the ledger says of these steps, by the run that made each and its key; nothing of steps that are void."""
-    keys: dict[RunId, list[str]] = {}
+@dataclass(slots=True)
+class Linked:
+    """What other tables tell of steps: the effect of a tool's call, the approval that a question is, the run that a
+    child is. By the run that wrote the step, its key, and its attempt where each attempt has one of its own."""
+
+    effects: dict[tuple[RunId, str], Effect] = field(default_factory=dict[tuple[RunId, str], Effect])
+    approvals: dict[tuple[RunId, str, int], ApprovalId] = field(
+        default_factory=dict[tuple[RunId, str, int], ApprovalId]
+    )
+    children: dict[tuple[RunId, str, int], RunId] = field(default_factory=dict[tuple[RunId, str, int], RunId])
+
+
+async def linked(house: House, tenant_id: TenantId, found: Sequence[Located]) -> Linked:
+    """What these steps led to: one question to each table that may know. Nothing of the effects of steps that are
+    void."""
+    asked: dict[RunId, dict[StepKind, list[tuple[str, int]]]] = {}
     for one in found:
         step = one.entry
-        if step.kind is StepKind.TOOL and step.key is not None and step.status != StepStatus.VOIDED:
-            keys.setdefault(one.run_id, []).append(step.key)
+        if step.kind is None or step.kind not in _LINKED or step.key is None:
+            continue
+        if step.kind is not StepKind.TOOL or step.status != StepStatus.VOIDED:
+            asked.setdefault(one.run_id, {}).setdefault(step.kind, []).append((step.key, step.attempt or 1))
 
-    async def body(tx: Tx) -> dict[tuple[RunId, str], Effect]:
-        known: dict[tuple[RunId, str], Effect] = {}
-        for run_id, wanted in keys.items():
-            of_run = await effects.of_steps(tx, tenant_id, run_id, wanted)
-            known.update(((run_id, key), effect) for key, effect in of_run.items())
+    async def body(tx: Tx) -> Linked:
+        known = Linked()
+        for run_id, kinds in asked.items():
+            await _link(tx, tenant_id, run_id, kinds, known)
         return known
 
-    return await house.database.read(tenant_id, body) if keys else {}
+    return await house.database.read(tenant_id, body) if asked else Linked()
+
+
+_LINKED = frozenset({StepKind.TOOL, StepKind.INTERRUPT, StepKind.CHILD})
+
+
+async def _link(
+    tx: Tx, tenant_id: TenantId, run_id: RunId, kinds: dict[StepKind, list[tuple[str, int]]], known: Linked
+) -> None:
+    if calls := kinds.get(StepKind.TOOL):
+        acted = await effects.of_steps(tx, tenant_id, run_id, [key for key, _ in calls])
+        known.effects.update(((run_id, key), effect) for key, effect in acted.items())
+    if questions := kinds.get(StepKind.INTERRUPT):
+        held = await approvals.of_steps(tx, tenant_id, run_id, [key for key, _ in questions])
+        known.approvals.update(((run_id, *step), id) for step, id in held.items())
+    if below := kinds.get(StepKind.CHILD):
+        ids = {step: child_id(tenant_id, run_id, *step) for step in below}
+        there = await runs.known_among(tx, tenant_id, list(ids.values()))
+        known.children.update(((run_id, *step), id) for step, id in ids.items() if id in there)
 
 
 async def demand(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Run:
@@ -720,7 +754,10 @@ async def cancel(
     cancelling.announce(house, stopped.ended, stopped.bells, stopped.queued)
     replayed = isinstance(result, Replay)
     status = result.status if isinstance(result, Replay) else result
-    return CancelOutcome(await look(house, tenant_id, run_id), status == 200, replayed, status)
+    view = await look(house, tenant_id, run_id)
+    if not view.run.status.ended:  # asked to stop: its phase is another one now
+        house.run_changed(tenant_id, run_id, view.run.status)
+    return CancelOutcome(view, status == 200, replayed, status)
 
 
 async def retry(

@@ -22,7 +22,7 @@ from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
 from holdfast.store import agents, lineage, messages, states, threads, timeline
 from holdfast.store.base import Tx
-from holdfast.store.timeline import Piece
+from holdfast.store.timeline import Known, Piece
 
 MESSAGES: Final = limits.PAGE_SIZE
 NAMES: Final = limits.PAGE_SIZE_MAX
@@ -72,19 +72,19 @@ class At:
         return timeline.writer_of(self.pieces, pos)
 
 
-async def read_at(tx: Tx, view: RunView, at: int | None) -> At:
+async def read_at(tx: Tx, view: RunView, at: int | None, known: Known | None = None) -> At:
     """The one way to a run's past: all that looks at a step goes through here, forks and their pieces included.
 
-    `view` says how far the journal goes. Raises `Invalid` (`invalid_at`).
+    `view` says how far the journal goes, `known` what was read of it for another look. Raises `Invalid` (`invalid_at`).
     """
     chosen = view.seq if at is None else at
     if not 0 <= chosen <= view.seq:
         raise Invalid(f"The run has {view.seq} steps: at is a number from 0 to {view.seq}.", code="invalid_at")
     end = await timeline.end_of(tx, view.run, chosen, last_seq=view.seq, last_pos=view.pos)
-    pieces = await timeline.upto(tx, view.run, end)
+    pieces = await timeline.upto(tx, view.run, end, known)
     of_own = pieces[-1].entries if pieces[-1].run_id == view.run.id else []
     shared = [piece.entries for piece in pieces if piece.run_id != view.run.id]
-    return At(view, chosen, end, pieces, moments.at([*shared, of_own]))
+    return At(view, chosen, end, pieces, await tx.compute(moments.at, [*shared, of_own]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,11 @@ async def positions_of(tx: Tx, here: At) -> dict[int, int]:
     if run.input_run is not None:
         pieces = await lineage.of_run(tx, run.tenant_id, run.id)
         found = {**await lineage.prefix_positions(tx, run.tenant_id, pieces), **found}
-    return {pos: place for pos, place in sorted(found.items(), key=lambda item: item[1]) if pos <= here.end}
+    return await tx.compute(_in_order, found, here.end)
+
+
+def _in_order(found: Mapping[int, int], end: int) -> dict[int, int]:
+    return {pos: place for pos, place in sorted(found.items(), key=lambda item: item[1]) if pos <= end}
 
 
 async def messages_at(tx: Tx, run: Run, places: Sequence[int]) -> list[Message]:
@@ -223,10 +227,10 @@ async def _of_agent(tx: Tx, seen: StateView, before_message: int | None) -> Stat
 
 async def _pending(tx: Tx, here: At, positions: Mapping[int, int]) -> list[Pending]:
     """Calls of the last answer that have no result yet. What gives the output is no call."""
-    answers = [e for e in here.moment.steps if e.pos in positions and e.kind is StepKind.MODEL]
-    if not answers or here.moment.status.ended or answers[-1].status is StepStatus.FAILED:
+    answers = (e for e in reversed(here.moment.steps) if e.kind is StepKind.MODEL and e.pos in positions)
+    answer = next(answers, None)
+    if answer is None or here.moment.status.ended or answer.status is StepStatus.FAILED:
         return []
-    answer = answers[-1]
     payload = await timeline.payload(tx, here.run.tenant_id, here.writer(answer.pos), answer.pos)
     found = [(f"{answer.key}/{n}", call) for n, call in enumerate(calls_of(payload))]
     return [
@@ -247,7 +251,7 @@ def _standing(moment: Moment, key: str) -> str:
 
 async def _of_workflow(tx: Tx, seen: StateView) -> StateView:
     here = seen.at
-    gathered = moments.by_name(here.moment.steps)
+    gathered = await tx.compute(moments.by_name, here.moment.steps)
     shown = gathered[:NAMES]
     last = await payloads_of(tx, here, [steps.last.pos for steps in shown], limits.STATE_OUTPUT_BYTES_MAX)
     return StateView(

@@ -9,13 +9,13 @@ from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import encode, storable_text
 from holdfast.domain.errors import Conflict, Invalid, NotFound
-from holdfast.domain.ids import THREAD, TenantId, ThreadId, text
+from holdfast.domain.ids import TenantId, ThreadId
 from holdfast.domain.threads import Thread, ThreadView
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
 from holdfast.store import threads
 from holdfast.store.base import Rejected, Tx
-from holdfast.store.threads import ThreadFilter
+from holdfast.store.threads import Searched, ThreadFilter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def _checked(title: str | None, metadata: dict[str, Any] | None) -> bytes | None
 
 
 def _announce(house: House, view: ThreadView) -> None:
-    house.changed(view.thread.tenant_id, "thread", text(THREAD, view.thread.id), view.status.value)
+    house.thread_changed(view.thread.tenant_id, view.thread.id, view.status.value)
 
 
 async def get(house: House, principal: Principal, thread_id: ThreadId) -> ThreadView:
@@ -109,6 +109,15 @@ async def page(house: House, principal: Principal, wanted: ThreadFilter) -> list
     """A page of threads, newest first; those of child runs are left out."""
     access.demand(principal, Scope.THREADS_READ)
     return await house.database.read(principal.tenant_id, lambda tx: threads.page(tx, principal.tenant_id, wanted))
+
+
+async def search(house: House, principal: Principal, wanted: ThreadFilter) -> Searched:
+    """Threads whose title holds a text, or whose last run is of an agent, newest first: those among the next
+    `THREADS_SEARCHED_MAX`, and from where the search goes on."""
+    access.demand(principal, Scope.THREADS_READ)
+    tenant_id = principal.tenant_id
+    scanned_max = limits.THREADS_SEARCHED_MAX
+    return await house.database.read(tenant_id, lambda tx: threads.search(tx, tenant_id, wanted, scanned_max))
 
 
 async def change(house: House, principal: Principal, thread_id: ThreadId, wanted: Change) -> ThreadView:

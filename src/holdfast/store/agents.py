@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 
 from holdfast.domain import patches
 from holdfast.domain.agents import AgentKind, AgentRecord, AgentVersion
@@ -44,9 +44,9 @@ def _record(row: Row) -> AgentRecord:
     return AgentRecord(row[0], row[1], AgentKind(row[2]), row[3], row[4], bool(row[5]), row[6])
 
 
-async def register(tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, version: str, definition: bytes) -> None:
-    """Note what this process can run. The kill switch is left as it is."""
-    await tx.execute(
+async def register(tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, version: str, definition: bytes) -> bool:
+    """Note what this process can run; whether that is news. The kill switch is left as it is."""
+    changed = await tx.execute(
         _UPSERT,
         {
             "tenant_id": tenant_id,
@@ -57,6 +57,7 @@ async def register(tx: Tx, tenant_id: TenantId, id: str, kind: AgentKind, versio
             "now": tx.now_ms,
         },
     )
+    return changed > 0
 
 
 _v = schema.agent_versions.c
@@ -125,6 +126,14 @@ async def page(tx: Tx, tenant_id: TenantId, after: str, limit: int) -> list[Agen
     """Agents in the order of their ids."""
     rows = await tx.all(_PAGE, {"b_tenant_id": tenant_id, "b_after": after, "b_limit": limit})
     return [_record(row) for row in rows]
+
+
+_COUNT = select(func.count()).where(_a.tenant_id == bindparam("b_tenant_id"))
+
+
+async def count(tx: Tx, tenant_id: TenantId) -> int:
+    row = await tx.first(_COUNT, {"b_tenant_id": tenant_id})
+    return row[0] if row else 0
 
 
 async def set_enabled(tx: Tx, tenant_id: TenantId, id: str, enabled: bool) -> bool:

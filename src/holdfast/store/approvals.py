@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, exists, func, insert, or_, select, text, update
+from sqlalchemy import Select, bindparam, exists, func, insert, or_, select, text, update
 
 from holdfast.domain import limits
 from holdfast.domain.approvals import (
@@ -274,6 +274,19 @@ async def pending_of(tx: Tx, tenant_id: TenantId, run_id: RunId) -> set[Approval
     return {row[0] for row in rows}
 
 
+_KEYS = select(_a.key, _a.attempt, _a.id).where(
+    _a.tenant_id == bindparam("b_tenant_id"), _a.run_id == bindparam("b_run_id")
+)
+
+
+async def of_steps(
+    tx: Tx, tenant_id: TenantId, run_id: RunId, keys: Sequence[str]
+) -> dict[tuple[str, int], ApprovalId]:
+    """The questions that these steps of a run are, by key and attempt. Index ux_approvals_key."""
+    rows = await tx.all(_KEYS.where(_a.key.in_(list(keys))), {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
 async def pending_count(tx: Tx, tenant_id: TenantId) -> int:
     """How many questions of the tenant are open. Index ix_approvals_status."""
     row = await tx.first(_PENDING_COUNT, {"b_tenant_id": tenant_id})
@@ -313,7 +326,8 @@ async def next_due_at(tx: Tx) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFilter:
-    """Which questions a list shows, oldest first. `after`: created_at and id of the one before the page."""
+    """Which questions a list shows, oldest first unless `newest_first`. `after`: created_at and id of the one before
+    the page."""
 
     status: tuple[ApprovalStatus, ...] = ()
     type: ApprovalType | None = None
@@ -322,6 +336,7 @@ class ApprovalFilter:
     run_id: RunId | None = None
     created_after: int | None = None
     created_before: int | None = None
+    newest_first: bool = False
     after: tuple[int, bytes] | None = None
     limit: int = 50
 
@@ -335,9 +350,22 @@ def _with_children(tenant_id: TenantId, run_id: RunId) -> Select[tuple[RunId]]:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: ApprovalFilter) -> list[Approval]:
+    """A page of questions. Index ix_approvals_status, which has those of each status in order: they are merged here, so
+    that a page costs the same however long the history is. Those of a run are few, and sorted."""
+    where, order = _wanted(tenant_id, wanted)
+    query = select(*_COLUMNS).where(*where).order_by(*order).limit(wanted.limit)
+    if wanted.run_id is not None:
+        chosen = () if not wanted.status else (_a.status.in_([s.value for s in wanted.status]),)
+        return [_approval(row) for row in await tx.all(query.where(*chosen))]
+    parts = [await tx.all(query.where(_a.status == s.value)) for s in wanted.status or ApprovalStatus]
+    found = [_approval(row) for rows in parts for row in rows]
+    found.sort(key=lambda a: (a.created_at, a.id), reverse=wanted.newest_first)
+    return found[: wanted.limit]
+
+
+def _wanted(tenant_id: TenantId, wanted: ApprovalFilter) -> tuple[list[Any], tuple[Any, ...]]:
+    """All but the status; and the order."""
     where: list[Any] = [_a.tenant_id == tenant_id, _SEEN]
-    if wanted.status:
-        where.append(_a.status.in_([s.value for s in wanted.status]))
     for column, value in (
         (_a.type, None if wanted.type is None else wanted.type.value),
         (_a.agent, wanted.agent),
@@ -351,11 +379,12 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: ApprovalFilter) -> list[Appr
         where.append(_a.created_at > wanted.created_after)
     if wanted.created_before is not None:
         where.append(_a.created_at < wanted.created_before)
-    if wanted.after is not None:
+    newest = wanted.newest_first
+    if wanted.after is not None:  # the first condition is what an index can begin at
         at, id = wanted.after
-        where.append(or_(_a.created_at > at, and_(_a.created_at == at, _a.id > id)))
-    query = select(*_COLUMNS).where(*where).order_by(_a.created_at, _a.id).limit(wanted.limit)
-    return [_approval(row) for row in await tx.all(query)]
+        where.append(_a.created_at <= at if newest else _a.created_at >= at)
+        where.append(or_(_a.created_at < at, _a.id < id) if newest else or_(_a.created_at > at, _a.id > id))
+    return where, (_a.created_at.desc(), _a.id.desc()) if newest else (_a.created_at, _a.id)
 
 
 _OPEN_BELOW = text(

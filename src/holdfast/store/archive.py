@@ -90,6 +90,14 @@ def _of_runs(table: Any, ids: Any) -> Any:
     return delete(table).where(table.c.tenant_id == bindparam("b_tenant_id"), table.c.run_id.in_(ids))
 
 
+# What replays found that made runs of the thread tells of them: it goes with them, and then those runs are missed.
+_FOUND = (
+    update(schema.replays)
+    .where(schema.replays.c.made_tenant == bindparam("b_tenant_id"), schema.replays.c.made_run.in_(_RUN_IDS))
+    .values(result=None, error=None, ended_at=None)
+)
+
+
 def _without_result(table: Any) -> Any:
     """Rows of the ledger or the inbox whose step is not among the kept entries."""
     result = exists().where(
@@ -110,6 +118,7 @@ _REST_OF_ENTRIES = delete(schema.entries).where(
     _e.tenant_id == bindparam("b_tenant_id"), _e.run_id == bindparam("b_run_id"), _e.pos > bindparam("b_pos")
 )
 _DELETIONS = (
+    _FOUND,
     _LATER_MESSAGES,
     _REST_OF_MESSAGES,
     *(_of_runs(table, _UNREAD_IDS) for table in _BY_RUN),
@@ -195,6 +204,7 @@ async def _referred(tx: Tx, tenant_id: TenantId, run_id: RunId, hashes: Hashes) 
 # -- what is removed --------------------------------------------------------------------------------------------------
 
 _REMOVALS = (
+    _FOUND,
     *(_of_runs(table, _RUN_IDS) for table in (*_BY_RUN, *_OF_NO_USE)),
     delete(schema.blob_refs).where(_refs.tenant_id == bindparam("b_tenant_id"), _refs.thread_id == bindparam("b_id")),
     delete(schema.messages).where(*_IN_THREAD),

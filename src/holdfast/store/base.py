@@ -64,6 +64,10 @@ class Tx(Protocol):
         """Run a statement with RETURNING once per row of parameters; all that they returned, in order."""
         ...
 
+    async def compute(self, fn: Callable[..., T], /, *args: Any) -> T:
+        """What a pure function makes of what was read, where that takes a while: never in the event loop."""
+        ...
+
 
 class Session(Protocol):
     """A transaction that user code drives, statement by statement, for a bounded time (`Database.session`)."""

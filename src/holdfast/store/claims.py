@@ -225,6 +225,7 @@ class Requeued:
     parent_id: RunId | None = None
     pos: int | None = None
     entry: NewEntry | None = None
+    closed: ending.Closed = ending.NOTHING
 
 
 async def requeue_orphan(
@@ -299,7 +300,7 @@ async def end_unowned(
     await runs.set_usage(
         tx, run.tenant_id, run.id, await runs.usage_so_far(tx, run.tenant_id, run.id), run.acting_agent
     )
-    await ending.close(tx, run.tenant_id, run.id)
+    closed = await ending.close(tx, run.tenant_id, run.id)
     after = await ending.end(
         tx, run.tenant_id, run.id, run.thread_id, run.parent_id, run.status, End(status=status, error=error)
     )
@@ -315,6 +316,7 @@ async def end_unowned(
         parent_id=run.parent_id,
         pos=pos,
         entry=entry,
+        closed=closed,
     )
 
 

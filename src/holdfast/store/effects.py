@@ -327,7 +327,7 @@ _SETTLE = (
         rotation=func.coalesce(bindparam("b_rotation", type_=SmallInteger()), _f.rotation),
         idempotency_key=func.coalesce(bindparam("b_idempotency_key", type_=Text()), _f.idempotency_key),
     )
-    .returning(_f.run_id, _f.key)
+    .returning(_f.id)
 )
 _FREE = delete(schema.business_keys).where(
     _b.tenant_id == bindparam("b_tenant_id"), _b.run_id == bindparam("b_run_id"), _b.key == bindparam("b_key")
@@ -342,8 +342,8 @@ _KEEP_FOR = (
 )
 
 
-async def settle(tx: Tx, placed: Sequence[Placed]) -> None:
-    """Write what became of effects. The caller's fence accepted their runs."""
+async def settle(tx: Tx, placed: Sequence[Placed]) -> list[EffectId]:
+    """Write what became of effects; which they are, in order. The caller's fence accepted their runs."""
     rows = [_settle_row(tx, *p) for p in placed]
     changed = await tx.fetch_many(_SETTLE, rows)
     assert len(changed) == len(rows), f"of {len(rows)} effects only {len(changed)} stood where their run left them"
@@ -354,6 +354,7 @@ async def settle(tx: Tx, placed: Sequence[Placed]) -> None:
             await _keep(tx, tenant_id, run_id, op.key, op.business_ttl_ms)
         elif op.after is EffectStatus.PLANNED:
             await _claim_again(tx, tenant_id, run_id, op.key, op.business_ttl_ms)
+    return [row[0] for row in changed]
 
 
 def _settle_row(tx: Tx, tenant_id: TenantId, run_id: RunId, epoch: int, op: Settle) -> dict[str, Any]:
@@ -571,6 +572,17 @@ async def of_steps(tx: Tx, tenant_id: TenantId, run_id: RunId, keys: Sequence[st
     return {row[2]: _effect(row) for row in rows}
 
 
+_STATUSES = select(_f.key, _f.status).where(
+    _f.tenant_id == bindparam("b_tenant_id"), _f.run_id == bindparam("b_run_id")
+)
+
+
+async def statuses(tx: Tx, tenant_id: TenantId, run_id: RunId) -> dict[str, str]:
+    """How the effects of a run stand, by the keys of their steps."""
+    rows = await tx.all(_STATUSES, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return {row[0]: row[1] for row in rows}
+
+
 async def may_have_acted(tx: Tx, tenant_id: TenantId, run_id: RunId) -> bool:
     """Whether the run has done something, or may have."""
     return await tx.first(_ACTED, {"b_tenant_id": tenant_id, "b_run_id": run_id}) is not None
@@ -587,6 +599,7 @@ class EffectFilter:
 
     status: tuple[EffectStatus, ...] = ()
     tool: str | None = None
+    agent: str | None = None
     run_id: RunId | None = None
     before: bytes | None = None
     limit: int = 50
@@ -598,6 +611,8 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: EffectFilter) -> list[Effect
         where.append(_f.status.in_([s.value for s in wanted.status]))
     if wanted.tool is not None:
         where.append(_f.tool == wanted.tool)
+    if wanted.agent is not None:
+        where.append(_f.agent == wanted.agent)
     if wanted.run_id is not None:
         where.append(_f.run_id == wanted.run_id)
     if wanted.before is not None:

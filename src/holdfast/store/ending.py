@@ -5,8 +5,9 @@ have."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from holdfast.domain.ids import RunId, TenantId, ThreadId
+from holdfast.domain.ids import ApprovalId, EffectId, RunId, TenantId, ThreadId
 from holdfast.domain.runs import OnBusy, RunStatus
 from holdfast.store import approvals, awaited, effects, messages, runs, states
 from holdfast.store.base import Tx
@@ -41,12 +42,24 @@ async def end(
     return Aftermath(promoted, woken)
 
 
-async def close(tx: Tx, tenant_id: TenantId, run_id: RunId) -> None:
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Questions that nobody needs to answer any more, and effects of which nobody knows: whoever shows them is told."""
+
+    approvals: tuple[ApprovalId, ...] = ()
+    unknown: tuple[EffectId, ...] = ()
+
+
+NOTHING: Final = Closed()
+
+
+async def close(tx: Tx, tenant_id: TenantId, run_id: RunId) -> Closed:
     """Close what the run held: calls that were planned are given up, questions need no answer any more, and of calls
     under way nobody knows what became of them. Those stay in the ledger as `unknown` until a person says."""
-    await effects.close(tx, tenant_id, run_id)
-    await approvals.close(tx, tenant_id, run_id)
+    lost = await effects.close(tx, tenant_id, run_id)
+    moot = await approvals.close(tx, tenant_id, run_id)
     await awaited.close(tx, tenant_id, run_id)
+    return Closed(tuple(moot), tuple(effect.id for effect in lost))
 
 
 async def _roll_back(tx: Tx, tenant_id: TenantId, run_id: RunId, thread_id: ThreadId) -> None:

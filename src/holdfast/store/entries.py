@@ -208,6 +208,12 @@ async def voided(tx: Tx, tenant_id: TenantId, run_id: RunId, upto: int | None = 
     return found
 
 
+async def retries(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[int, frozenset[str]]]:
+    """Where a run was retried (`pos`), and the keys of the steps that this declared void (ix_entries_retried)."""
+    rows = await tx.all(_RETRIES, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return [(pos, frozenset(key for key, _ in decode(payload)["voided"])) for pos, payload in rows]
+
+
 def as_voided(entry: Entry) -> Entry:
     return replace(entry, status=StepStatus.VOIDED)
 

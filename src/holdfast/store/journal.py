@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from holdfast.domain.effects import EffectStatus
 from holdfast.domain.encoding import decode
-from holdfast.domain.ids import ApprovalId, RunId, TenantId, ThreadId
+from holdfast.domain.ids import ApprovalId, EffectId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import EntryType, NewEntry
 from holdfast.domain.runs import Run, RunStatus, Usage
 from holdfast.store import approvals, awaited, effects, ending, entries, heads, runs, states, threads
@@ -90,7 +91,8 @@ class Appended:
     """What became of an append. `pos` and `seq` stand before its first entry.
 
     `refused`: the run has another owner. `open_again`: the park was refused, nothing was written. `declined`: an effect
-    may not start, and it says why; nothing but its plan was written. `promoted` and `woken` became claimable.
+    may not start, and it says why; nothing but its plan was written. `promoted` and `woken` became claimable. `closed`:
+    what the run's end, or its undoing, made moot; `settled`: what became of effects.
     """
 
     pos: int = 0
@@ -102,6 +104,8 @@ class Appended:
     promoted: RunId | None = None
     woken: RunId | None = None
     parent_touched: RunId | None = None
+    closed: ending.Closed = ending.NOTHING
+    settled: tuple[tuple[EffectId, EffectStatus], ...] = ()
 
 
 @dataclass(slots=True)
@@ -136,7 +140,7 @@ async def append(tx: Tx, batch: Sequence[Append], lease_ms: int) -> list[Appende
         pos, seq, cancel = row
         _place(writing, group, pos - group.entries, seq - group.steps, bool(cancel))
     await writing.write(tx)
-    await _note(tx, [one for one, _ in accepted if one.ops])
+    await _note(tx, [pair for pair in accepted if pair[0].ops])
     await _change(tx, accepted)
     return results
 
@@ -229,11 +233,14 @@ async def _plan_and_start(
                 result.declined = await effects.why_not(tx, one.tenant_id, one.run_id, one.epoch, op)
 
 
-async def _note(tx: Tx, accepted: Sequence[Append]) -> None:
+async def _note(tx: Tx, noted: Sequence[tuple[Append, Appended]]) -> None:
     """The other half: what became of effects, questions that open, waits that begin and end."""
-    settles = [(a.tenant_id, a.run_id, a.epoch, op) for a in accepted for op in a.ops if isinstance(op, Settle)]
+    accepted = [one for one, _ in noted]
+    settles = [(one, result, op) for one, result in noted for op in one.ops if isinstance(op, Settle)]
     if settles:
-        await effects.settle(tx, settles)
+        ids = await effects.settle(tx, [(one.tenant_id, one.run_id, one.epoch, op) for one, _, op in settles])
+        for (_, result, op), id in zip(settles, ids, strict=True):
+            result.settled = (*result.settled, (id, op.after))
     asks = [(a.tenant_id, a.run_id, op) for a in accepted for op in a.ops if isinstance(op, Ask)]
     if asks:
         await approvals.open_all(tx, asks)
@@ -261,7 +268,8 @@ async def _change(tx: Tx, accepted: Sequence[tuple[Append, Appended]]) -> None:
         elif isinstance(one.change, BeginUndo):
             await heads.set_cancel(tx, one.tenant_id, one.run_id, False)
             await runs.begin_undo(tx, one.tenant_id, one.run_id)
-            await approvals.close(tx, one.tenant_id, one.run_id)  # its code does not go on: what it asked is moot
+            moot = await approvals.close(tx, one.tenant_id, one.run_id)  # its code does not go on
+            result.closed = ending.Closed(tuple(moot))
             await awaited.close(tx, one.tenant_id, one.run_id)
         elif isinstance(one.change, Finish):
             await _finish(tx, one, one.change, result)
@@ -282,7 +290,7 @@ async def _finish(tx: Tx, one: Append, finish: Finish, result: Appended) -> None
         asked = await runs.get(tx, one.tenant_id, one.run_id) if result.cancel else None
         await _add_successor(tx, finish.successor, asked)
     if finish.held:
-        await ending.close(tx, one.tenant_id, one.run_id)
+        result.closed = await ending.close(tx, one.tenant_id, one.run_id)
     after = await ending.end(tx, one.tenant_id, one.run_id, one.thread_id, finish.parent, RunStatus.RUNNING, end)
     result.promoted, result.woken, result.parent_touched = after.promoted, after.woken, finish.parent
 

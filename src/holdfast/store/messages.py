@@ -121,6 +121,7 @@ def _turns(*where: Any) -> Any:
 
 _AFTER, _PIECE_AFTER = _after(*_THREAD), _after(*_PIECE)
 _BACKWARDS, _PIECE_BACKWARDS = _backwards(*_THREAD, *_WHOLE), _backwards(*_PIECE, _SHOWN)
+_BACK, _PIECE_BACK = _backwards(*_THREAD), _backwards(*_PIECE)
 _RANGE, _PIECE_RANGE = _range(*_THREAD, *_WHOLE), _range(*_PIECE, _SHOWN)
 _TURNS, _PIECE_TURNS = _turns(*_THREAD, *_WHOLE), _turns(*_PIECE, _SHOWN)
 
@@ -153,6 +154,22 @@ async def page(
     if len(found) < limit:
         where = {"b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_after": after, "b_limit": limit - len(found)}
         found += [_message(r) for r in await tx.all(_AFTER, where)]
+    return found
+
+
+async def page_back(
+    tx: Tx, tenant_id: TenantId, thread_id: ThreadId, before: int, limit: int, pieces: Pieces = ()
+) -> list[Message]:
+    """Messages before a position, newest first, void ones too."""
+    where: dict[str, Any] = {
+        "b_tenant_id": tenant_id, "b_thread_id": thread_id, "b_before": before, "b_limit": limit,
+    }  # fmt: skip
+    found = [_message(r) for r in await tx.all(_BACK, where)]
+    for piece in reversed(pieces):
+        if len(found) == limit:
+            break
+        where = {**_at(tenant_id, piece), "b_before": before, "b_limit": limit - len(found)}
+        found += _shown(piece, await tx.all(_PIECE_BACK, where))
     return found
 
 

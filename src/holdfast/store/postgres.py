@@ -80,6 +80,9 @@ class PostgresTx:
         row = await self._connection.fetchrow(compiled.sql, *compiled.bind(params))
         return None if row is None else tuple(row)
 
+    async def compute(self, fn: Callable[..., T], /, *args: Any) -> T:
+        return await asyncio.to_thread(fn, *args)
+
     async def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
         compiled: Compiled = _compiled(statement)
         await self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import and_, bindparam, insert, select, text, update
 
-from holdfast.domain.access import ADMIN_SCOPE, ApiKey, Principal, PrincipalKind
+from holdfast.domain.access import ADMIN_SCOPE, ApiKey, Principal, PrincipalKind, sandbox_admin
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.ids import DEFAULT_TENANT, LOCAL_ADMIN, KeyId, PrincipalId, TenantId
 from holdfast.store import schema
@@ -23,6 +23,13 @@ async def seed(tx: Tx) -> None:
     """The default tenant and its admin exist, whichever process was first."""
     await tx.execute(_ADD_TENANT, {"tenant_id": DEFAULT_TENANT, "name": "default", "now": tx.now_ms})
     admin = Principal(DEFAULT_TENANT, LOCAL_ADMIN, PrincipalKind.USER, "local admin", frozenset({ADMIN_SCOPE}))
+    await add(tx, admin)
+
+
+async def seed_sandbox(tx: Tx, name: str) -> None:
+    """The same for a sandbox tenant, and who acts there."""
+    admin = sandbox_admin(name)
+    await add_tenant(tx, admin.tenant_id, name)
     await add(tx, admin)
 
 
@@ -67,6 +74,7 @@ _REVOKE = (
     .where(_k.tenant_id == bindparam("b_tenant_id"), _k.id == bindparam("b_id"), _k.revoked_at.is_(None))
     .values(revoked_at=bindparam("b_now"))
 )
+_TENANT_NAME = select(schema.tenants.c.name).where(schema.tenants.c.tenant_id == bindparam("b_tenant_id"))
 _EVER = select(_k.id).limit(1)
 _EVER_BESIDES = select(_k.id).where(_k.principal_id != bindparam("b_principal_id")).limit(1)
 _ANY_KEY = select(_k.id).where(_k.revoked_at.is_(None)).limit(1)
@@ -74,6 +82,12 @@ _ANY_KEY = select(_k.id).where(_k.revoked_at.is_(None)).limit(1)
 
 def _principal(row: Row) -> Principal:
     return Principal(row[0], row[1], PrincipalKind(row[2]), row[3], frozenset(decode(row[4])))
+
+
+async def tenant_name(tx: Tx, tenant_id: TenantId) -> str:
+    row = await tx.first(_TENANT_NAME, {"b_tenant_id": tenant_id})
+    assert row is not None, "a principal's tenant exists"
+    return row[0]
 
 
 async def get(tx: Tx, tenant_id: TenantId, principal_id: PrincipalId) -> Principal | None:

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from holdfast.domain import limits
 from holdfast.domain.ids import ReplayId, TenantId
-from holdfast.domain.replays import StoredReplay
+from holdfast.domain.replays import Mode, StoredReplay
 from holdfast.store import schema
 from holdfast.store.base import Tx
 
@@ -15,7 +15,7 @@ _INSERT = insert(schema.replays).values({c.name: bindparam(c.name) for c in _p})
 _THIS = (_p.tenant_id == bindparam("b_tenant_id"), _p.id == bindparam("b_id"))
 _GET = select(
     _p.tenant_id, _p.id, _p.run_id, _p.requested_by, _p.isolation, _p.recorded_version, _p.current_version, _p.result,
-    _p.error, _p.created_at, _p.ended_at,
+    _p.error, _p.created_at, _p.ended_at, _p.mode, _p.made_tenant, _p.made_run,
 ).where(*_THIS)  # fmt: skip
 _END = (
     update(schema.replays)
@@ -47,13 +47,19 @@ async def add(tx: Tx, replay: StoredReplay) -> None:
             "error": replay.error,
             "created_at": replay.created_at,
             "ended_at": replay.ended_at,
+            "mode": replay.mode.value,
+            "made_tenant": replay.made_tenant,
+            "made_run": replay.made_run,
         },
     )
 
 
 async def get(tx: Tx, tenant_id: TenantId, replay_id: ReplayId) -> StoredReplay | None:
     row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": replay_id})
-    return None if row is None else StoredReplay(*row)
+    if row is None:
+        return None
+    *what, mode, made_tenant, made_run = row
+    return StoredReplay(*what, mode=Mode(mode), made_tenant=made_tenant, made_run=made_run)
 
 
 async def end(

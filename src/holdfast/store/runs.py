@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
 
-from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId, first_of
 from holdfast.domain.journal import Phase
+from holdfast.domain.limits import CLOCKS_APART_MS
 from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Undo, Usage, may_become
 from holdfast.store import schema, threads
 from holdfast.store.base import Row, Tx
@@ -526,11 +527,14 @@ class RunFilter:
     created_after: int | None = None
     created_before: int | None = None
     include_children: bool = False
+    forked: bool | None = None
+    imported: bool | None = None
     before: bytes | None = None
     limit: int = 50
 
 
 def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
+    """All but what `_parts` and the page's place add."""
     where: list[Any] = [_r.tenant_id == tenant_id, _r.archived.is_(None)]
     for column, value in (
         (_r.forked_run, f.forked_run),
@@ -543,23 +547,22 @@ def _wanted(tenant_id: TenantId, f: RunFilter) -> list[Any]:
     ):
         if value is not None:
             where.append(column == value)
-    if f.status:
-        where.append(_r.status.in_([s.value for s in f.status]))
+    for column, wanted in ((_r.forked_run, f.forked), (_r.imported, f.imported)):
+        if wanted is not None:
+            where.append(column.is_not(None) if wanted else column.is_(None))
     if f.created_after is not None:
         where.append(_r.created_at > f.created_after)
     if f.created_before is not None:
         where.append(_r.created_at < f.created_before)
-    if f.before is not None:
-        where.append(_r.id < f.before if f.parent_id is None else _older_than(tenant_id, f.before))
-    if f.tag is not None:
-        t = schema.run_tags.c
-        where.append(_r.id.in_(select(t.run_id).where(t.tenant_id == tenant_id, t.tag == f.tag)))
-    if not f.include_children and f.parent_id is None and f.thread_id is None:
+    if not _with_children(f):
         where.append(_r.parent_id.is_(None))
     return where
 
 
-_NEWEST = (_r.id.desc(),)
+def _with_children(f: RunFilter) -> bool:
+    return f.include_children or f.parent_id is not None or f.thread_id is not None
+
+
 _NEWEST_CHILD = (_r.created_at.desc(), _r.id.desc())  # their ids follow from their parent's, not from the time
 
 
@@ -571,13 +574,60 @@ def _older_than(tenant_id: TenantId, run_id: bytes) -> Any:
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: RunFilter) -> list[StoredView]:
     """A page of runs, newest first. The ids are found first, so that payloads are read for one page only."""
-    order = _NEWEST if wanted.parent_id is None else _NEWEST_CHILD
-    ids = select(_r.id).where(*_wanted(tenant_id, wanted)).order_by(*order).limit(wanted.limit)
-    found = [row[0] for row in await tx.all(ids)]
+    found = await _page_ids(tx, tenant_id, wanted)
     if not found:
         return []
+    order = (_r.id.desc(),) if wanted.parent_id is None else _NEWEST_CHILD
     query = select(*_VIEWED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(*order)
     return [_view(row) for row in await tx.all(query)]
+
+
+async def _page_ids(tx: Tx, tenant_id: TenantId, f: RunFilter) -> list[RunId]:
+    """The ids of a page. Each part is read from an index in order, and stops at the page's end: what a page costs does
+    not depend on how many runs fit."""
+    where = _wanted(tenant_id, f)
+    if f.parent_id is not None:
+        where += [] if f.before is None else [_older_than(tenant_id, f.before)]
+        where += [_r.status.in_([s.value for s in f.status])] if f.status else []
+        query = select(_r.id).where(*where).order_by(*_NEWEST_CHILD).limit(f.limit)
+        return [row[0] for row in await tx.all(query)]
+    found: set[RunId] = set()
+    for part in _parts(f):
+        found.update(row[0] for row in await tx.all(_part(tenant_id, f, [*where, *part])))
+    return sorted(found, reverse=True)[: f.limit]
+
+
+def _part(tenant_id: TenantId, f: RunFilter, where: list[Any]) -> Any:
+    """SELECT id … ORDER BY id DESC LIMIT …, on the primary key, ix_runs_status or ix_runs_agent, ix_runs_forks or
+    ix_runs_imported; of a tag on the key of its table, which has the runs of each in order too."""
+    query, id = select(_r.id), _r.id
+    if f.tag is not None:
+        t = schema.run_tags.c
+        id = t.run_id
+        query = select(id).select_from(
+            schema.run_tags.join(schema.runs, and_(_r.tenant_id == t.tenant_id, _r.id == t.run_id))
+        )
+        where = [*where, t.tenant_id == tenant_id, t.tag == f.tag]
+    if f.before is not None:
+        where = [*where, id < f.before]
+    if f.created_after is not None and not _with_children(f):  # a child's id is as old as its parent's
+        where = [*where, id >= first_of(f.created_after - CLOCKS_APART_MS)]
+    return query.where(*where).order_by(id.desc()).limit(f.limit)
+
+
+def _parts(f: RunFilter) -> list[list[Any]]:
+    """The runs that fit, in parts each of which an index has in order: by status, and those that were imported apart
+    from the others, since their ids are younger than they."""
+    by_status: list[list[Any]] = [[]]
+    if f.tag is None and f.thread_id is None and f.external_id is None and (f.status or f.agent is not None):
+        by_status = [[_r.status == status.value] for status in f.status or RunStatus]
+    elif f.status:
+        by_status = [[_r.status.in_([s.value for s in f.status])]]
+    if f.created_before is None:
+        return by_status
+    own = [] if f.imported else [[*p, _r.id < first_of(f.created_before + CLOCKS_APART_MS)] for p in by_status]
+    foreign = [] if f.imported is False else [[*p, _r.imported.is_not(None)] for p in by_status]
+    return own + foreign
 
 
 _BEFORE_ME = select(func.count(), func.min(_r.rank)).where(
@@ -618,6 +668,23 @@ async def descendants_alive(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[
     """Child runs, of any depth, that have not ended. Index ix_runs_parent."""
     rows = await tx.all(_CHILDREN_OPEN, {"tenant_id": tenant_id, "run_id": run_id})
     return [(row[0], row[1]) for row in rows]
+
+
+_CHILDREN = select(_r.id).where(
+    _r.tenant_id == bindparam("b_tenant_id"), _r.parent_id == bindparam("b_id"), _r.archived.is_(None)
+)
+_KNOWN = select(_r.id).where(_r.tenant_id == bindparam("b_tenant_id"), _r.archived.is_(None))
+
+
+async def children(tx: Tx, tenant_id: TenantId, parent_id: RunId) -> set[RunId]:
+    """The runs that this one started. Index ix_runs_parent."""
+    return {row[0] for row in await tx.all(_CHILDREN, {"b_tenant_id": tenant_id, "b_id": parent_id})}
+
+
+async def known_among(tx: Tx, tenant_id: TenantId, ids: Sequence[RunId]) -> set[RunId]:
+    """Which of these there are."""
+    rows = await tx.all(_KNOWN.where(_r.id.in_(list(ids))), {"b_tenant_id": tenant_id}) if ids else []
+    return {row[0] for row in rows}
 
 
 _ENDED = select(_r.id).where(*_THIS, _r.ended_at.is_not(None))

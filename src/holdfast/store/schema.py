@@ -280,7 +280,22 @@ runs = Table(
         postgresql_where=text("deadline IS NOT NULL AND ended_at IS NULL"),
     ),
     Index("ix_runs_status", "tenant_id", "status", "id"),
-    Index("ix_runs_agent", "tenant_id", "agent", "id"),
+    Index("ix_runs_agent", "tenant_id", "agent", "status", "id"),
+    # Lists of forks, and of what was imported: rare rows, which a walk over all runs would look for long.
+    Index(
+        "ix_runs_forks",
+        "tenant_id",
+        "id",
+        sqlite_where=text("forked_run IS NOT NULL"),
+        postgresql_where=text("forked_run IS NOT NULL"),
+    ),
+    Index(
+        "ix_runs_imported",
+        "tenant_id",
+        "id",
+        sqlite_where=text("imported IS NOT NULL"),
+        postgresql_where=text("imported IS NOT NULL"),
+    ),
     Index(
         "ix_runs_parent",
         "tenant_id",
@@ -621,15 +636,25 @@ replays = Table(
     _id("id", key=True),
     _id("run_id"),
     _id("requested_by"),
-    _col("isolation", Text),
+    _col("isolation", Text, null=True),
     _col("recorded_version", Text),
     _col("current_version", Text),
     _col("result", LargeBinary, null=True),
     _col("error", LargeBinary, null=True),
     _col("created_at", BigInteger),
     _col("ended_at", BigInteger, null=True),
+    _col("mode", Text),
+    _col("made_tenant", LargeBinary, null=True),
+    _col("made_run", LargeBinary, null=True),
     Index("ix_replays_run", "tenant_id", "run_id"),
     Index("ix_replays_created_at", "created_at"),
+    Index(
+        "ix_replays_made",
+        "made_tenant",
+        "made_run",
+        sqlite_where=text("made_run IS NOT NULL"),
+        postgresql_where=text("made_run IS NOT NULL"),
+    ),
 )
 
 idempotency_keys = Table(

@@ -73,6 +73,9 @@ class SqliteTx:
         rows = self._connection.execute(compiled.sql, compiled.bind(params)).fetchall()
         return rows[0] if rows else None
 
+    async def compute(self, fn: Callable[..., T], /, *args: Any) -> T:
+        return fn(*args)
+
     async def execute_many(self, statement: Executable, rows: Sequence[Params]) -> None:
         compiled: Compiled = _compiled(statement)
         bind = compiled.bind

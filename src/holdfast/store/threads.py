@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, insert, null, or_, select, text, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
 from holdfast.domain.runs import RunStatus
-from holdfast.domain.threads import BranchOf, Thread, ThreadStatus, ThreadView
+from holdfast.domain.threads import BranchOf, LastRun, Thread, ThreadStatus, ThreadView
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
 
@@ -150,9 +150,16 @@ async def change(tx: Tx, thread: Thread) -> None:
 _of_thread = and_(_r.tenant_id == _t.tenant_id, _r.thread_id == _t.id)
 _LIVE = select(_r.id).where(_of_thread, _r.ended_at.is_(None)).order_by(_r.rank).limit(1)
 _LAST = select(_r.id).where(_of_thread).order_by(_r.rank.desc()).limit(1)
-_HEAD_ID = func.coalesce(
-    _LIVE.correlate(schema.threads).scalar_subquery(), _LAST.correlate(schema.threads).scalar_subquery()
-)
+_LAST_ID = _LAST.correlate(schema.threads).scalar_subquery()
+_HEAD_ID = func.coalesce(_LIVE.correlate(schema.threads).scalar_subquery(), _LAST_ID)
+_LAST_AGENT = (
+    select(_r.agent)
+    .where(_of_thread)
+    .order_by(_r.rank.desc())
+    .limit(1)
+    .correlate(schema.threads)
+    .scalar_subquery()
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +169,41 @@ class ThreadFilter:
     status: ThreadStatus | None = None
     external_id: str | None = None
     branch_of: ThreadId | None = None
+    agent: str | None = None
+    title: str | None = None
     before: bytes | None = None
     limit: int = 50
+
+    @property
+    def searches(self) -> bool:
+        """Whether threads have to be looked through for it, since no index knows."""
+        return self.agent is not None or self.title is not None
 
 
 def _views(where: list[Any], limit: int) -> Any:
     page = (
-        select(*_COLUMNS, _HEAD_ID.label("head_id")).where(*where).order_by(_t.id.desc()).limit(limit).subquery("page")
+        select(*_COLUMNS, _HEAD_ID.label("head_id"), _LAST_ID.label("last_id"))
+        .where(*where)
+        .order_by(_t.id.desc())
+        .limit(limit)
+        .subquery("page")
     )
-    head = schema.runs.alias("head")
+    head, last = schema.runs.alias("head"), schema.runs.alias("last")
     return (
-        select(page, head.c.status, head.c.waiting_on)
-        .select_from(page.outerjoin(head, and_(head.c.tenant_id == page.c.tenant_id, head.c.id == page.c.head_id)))
+        select(page, head.c.status, head.c.waiting_on, last.c.agent, last.c.status)
+        .select_from(
+            page.outerjoin(head, and_(head.c.tenant_id == page.c.tenant_id, head.c.id == page.c.head_id)).outerjoin(
+                last, and_(last.c.tenant_id == page.c.tenant_id, last.c.id == page.c.last_id)
+            )
+        )
         .order_by(page.c.id.desc())
     )
 
 
 def _view(row: Row) -> ThreadView:
-    head_id, status, waiting_on = row[len(_COLUMNS) :]
-    return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on)
+    head_id, last_id, status, waiting_on, agent, last_status = row[len(_COLUMNS) :]
+    last = None if last_id is None else LastRun(last_id, agent, RunStatus(last_status))
+    return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on, last)
 
 
 _VIEW = _views([*_THIS, _t.archived_at.is_(None)], 1)
@@ -200,7 +223,41 @@ _STATUSES: dict[ThreadStatus, tuple[RunStatus, ...]] = {
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[ThreadView]:
-    """A page of visible threads, newest first."""
+    """A page of visible threads, newest first. What has to be searched for is `search`'s."""
+    assert not wanted.searches
+    return [_view(row) for row in await tx.all(_views(_where(tenant_id, wanted), wanted.limit))]
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """Threads that were found, newest first, at most as many as were wanted; and behind which thread the search goes
+    on, if it does: that one need not be among them."""
+
+    found: list[ThreadView]
+    following: bytes | None
+
+
+async def search(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter, scanned_max: int) -> Searched:
+    """The same for what no index knows: of the next `scanned_max` threads those that fit. Titles are compared here, by
+    Unicode's rules: the databases have different ones."""
+    columns = (_t.id, _t.title if wanted.title is not None else null(), _LAST_AGENT if wanted.agent else null())
+    scan = select(*columns).where(*_where(tenant_id, wanted)).order_by(_t.id.desc()).limit(scanned_max)
+    rows = await tx.all(scan)
+    sought = None if wanted.title is None else wanted.title.casefold()
+    ids = [
+        id
+        for id, title, agent in rows
+        if (sought is None or sought in (title or "").casefold()) and wanted.agent in (None, agent)
+    ]
+    shown = ids[: wanted.limit]
+    following = shown[-1] if len(ids) > len(shown) else rows[-1][0] if len(rows) == scanned_max else None
+    if not shown:
+        return Searched([], following)
+    found = await tx.all(_views([_t.tenant_id == tenant_id, _t.id.in_(shown)], len(shown)))
+    return Searched([_view(row) for row in found], following)
+
+
+def _where(tenant_id: TenantId, wanted: ThreadFilter) -> list[Any]:
     where: list[Any] = [_t.tenant_id == tenant_id, _t.hidden == 0, _t.archived_at.is_(None)]
     if wanted.branch_of is not None:
         where.append(_t.branch_thread == wanted.branch_of)
@@ -213,7 +270,7 @@ async def page(tx: Tx, tenant_id: TenantId, wanted: ThreadFilter) -> list[Thread
         status = select(head.c.status).where(head.c.tenant_id == _t.tenant_id, head.c.id == _HEAD_ID).scalar_subquery()
         fits = status.in_([str(s) for s in _STATUSES[wanted.status]])
         where.append(or_(fits, status.is_(None)) if wanted.status is ThreadStatus.IDLE else fits)
-    return [_view(row) for row in await tx.all(_views(where, wanted.limit))]
+    return where
 
 
 _RUN_IDS = select(_r.id).where(_r.tenant_id == bindparam("b_tenant_id"), _r.thread_id == bindparam("b_id"))

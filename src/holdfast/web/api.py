@@ -27,11 +27,15 @@ from holdfast.web import (
     effects,
     forks,
     health,
+    overview,
     problems,
     replays,
     runs,
+    sessions,
     states,
     threads,
+    timelines,
+    ui,
 )
 from holdfast.web.gate import Gate
 from holdfast.web.routing import Needs, Public
@@ -56,9 +60,11 @@ def build(
     dev: bool = True,
     body_bytes_max: int = limits.BODY_BYTES_MAX,
     lifespan: Lifespan[FastAPI] | None = None,
+    control_plane: ui.Dist | None = ui.PACKAGED,
     title: str = "Holdfast",
 ) -> FastAPI:
-    """The application. It may be mounted in another one; `lifespan` starts and stops what it needs."""
+    """The application. It may be mounted in another one; `lifespan` starts and stops what it needs. `control_plane`:
+    the files of its web UI, if it has one."""
     app = Api(
         title=title,
         version=_version.__version__,
@@ -70,8 +76,10 @@ def build(
         redirect_slashes=False,
     )
     app.state.house, app.state.auth, app.state.dev, app.state.probe = house, auth, dev, Probe(house)
+    app.state.ui = control_plane
     for noun in (
         runs,
+        timelines,
         threads,
         forks,
         states,
@@ -82,8 +90,11 @@ def build(
         awaited,
         agents,
         changes,
+        overview,
         health,
+        sessions,
         docs,
+        *(() if control_plane is None else (ui,)),
     ):
         app.router.routes.extend(noun.router.routes)
     app.add_middleware(
@@ -93,6 +104,7 @@ def build(
         body_bytes_max=body_bytes_max,
         larger={replays.IMPORT_PATH: limits.IMPORT_BYTES_MAX},
         public={route.path for route in routes_of(app) if Scope.PUBLIC in scopes_of(route)},
+        public_below=() if control_plane is None else (ui.BELOW,),
     )
     app.add_exception_handler(HoldfastError, problems.holdfast_error)
     app.add_exception_handler(RequestValidationError, problems.validation_error)

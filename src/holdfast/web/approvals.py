@@ -15,7 +15,7 @@ from holdfast.domain.ids import RunId
 from holdfast.service import approvals
 from holdfast.service.approvals import ApprovalFilter, ApprovalView, Resolution
 from holdfast.web import paging, routing, shapes, views
-from holdfast.web.paging import Cursor, Limit
+from holdfast.web.paging import Cursor, Limit, Order
 from holdfast.web.parameters import Amount, Time, ms_of
 from holdfast.web.routing import Body, KeyHeader, NameText, filter_id, key_of, needs, problems
 from holdfast.web.runs import house_of
@@ -66,10 +66,11 @@ async def list_approvals(
     ] = None,
     created_after: Time | None = None,
     created_before: Time | None = None,
+    order: Order = "asc",
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """The questions that runs ask, oldest first."""
+    """The questions that runs ask, oldest first; with `order=desc` newest first."""
     filters: dict[str, Any] = {
         "status": tuple(sorted(set(status or ()))),
         "type": type,
@@ -79,9 +80,10 @@ async def list_approvals(
         "created_after": ms_of(created_after),
         "created_before": ms_of(created_before),
     }
-    named = {**filters, "run_id": run_id, "older_than": older_than}
+    newest_first = order == "desc"
+    named = {**filters, "run_id": run_id, "older_than": older_than, "order": "desc" if newest_first else None}
     here = paging.place(principal, "approvals", named, cursor, size=paging.MOMENT_BYTES)
-    wanted = ApprovalFilter(**filters, after=here.moment, limit=limit + 1)
+    wanted = ApprovalFilter(**filters, newest_first=newest_first, after=here.moment, limit=limit + 1)
     age_ms = None if older_than is None else older_than * 1000
     found = await approvals.page(house_of(request), principal, wanted, older_than_ms=age_ms)
     return paging.answer(here, found, limit, views.approval_row, _moment)

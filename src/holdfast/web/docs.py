@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
-from holdfast.web import routing
+from holdfast.web import cookies, routing
 from holdfast.web.problems import Problem
 from holdfast.web.routing import json_of, json_response, public
 
@@ -61,8 +61,14 @@ def document_of(app: FastAPI) -> dict[str, Any]:
         components.setdefault("schemas", {}).update(schema.pop("$defs", {}))
         components["schemas"]["Problem"] = schema
         components["securitySchemes"] = {
-            "api_key": {"type": "http", "scheme": "bearer", "description": "An API key: `hf_<id>.<secret>`."}
+            "api_key": {"type": "http", "scheme": "bearer", "description": "An API key: `hf_<id>.<secret>`."},
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": cookies.NAME,
+                "description": "Of `POST /v1/session`.",
+            },
         }
-        made["security"] = [{"api_key": []}]
+        made["security"] = [{"api_key": []}, {"session": []}]
         app.openapi_schema = made
     return app.openapi_schema

@@ -43,6 +43,7 @@ async def list_effects(
     principal: Reads,
     status: Annotated[list[EffectStatus] | None, Query(max_length=len(EffectStatus))] = None,
     tool: NameText | None = None,
+    agent: NameText | None = None,
     run_id: str | None = None,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
@@ -50,9 +51,9 @@ async def list_effects(
     """The side effects of tool calls, newest first."""
     statuses = tuple(sorted(set(status or ())))
     run = cast("RunId | None", filter_id(ids.RUN, "run_id", run_id))
-    named = {"status": statuses, "tool": tool, "run_id": run_id}
+    named = {"status": statuses, "tool": tool, "agent": agent, "run_id": run_id}
     here = paging.place(principal, "effects", named, cursor, size=ids.ID_BYTES)
-    wanted = EffectFilter(status=statuses, tool=tool, run_id=run, before=here.position, limit=limit + 1)
+    wanted = EffectFilter(status=statuses, tool=tool, agent=agent, run_id=run, before=here.position, limit=limit + 1)
     found = await effects.page(house_of(request), principal, wanted)
     return paging.answer(here, found, limit, views.effect, lambda view: view.effect.id)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -14,6 +15,8 @@ from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.ids import MessageId, RunId
 from holdfast.service import branches, forks, runs, threads
 from holdfast.service.forks import ABSENT, Edits, ForkRun
+from holdfast.service.house import House
+from holdfast.service.idempotency import Key
 from holdfast.service.runs import Started
 from holdfast.service.threads import ThreadFilter
 from holdfast.web import paging, routing, shapes, views
@@ -106,21 +109,32 @@ class RegenerateIn(_HowIn):
     message_id: str | None = None
 
 
-async def _answer(request: Request, principal: Principal, started: Started, seconds: float) -> Response:
-    view = started.view
+# What all routes that make a run out of another one say of themselves.
+_MAKES: Final[Mapping[str, Any]] = {
+    "status_code": 201,
+    "response_model": shapes.RunOut,
+    "responses": problems(400, 403, 404, 409, 415, 422),
+    "tags": ["time travel"],
+}
+
+
+async def _made(
+    request: Request,
+    principal: Principal,
+    seconds: float,
+    given_key: str | None,
+    make: Callable[[House, Key | None], Awaitable[Started]],
+) -> Response:
+    """The run that `make` makes, once for a key; as it stands when it ended, or after so many seconds."""
     if seconds:
-        view = await runs.wait(house_of(request), principal, view, seconds)
-    headers = routing.replay_headers(started.replayed)
-    return routing.json_response(views.run(view), started.status, headers)
+        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been made and is to be shown
+    house = house_of(request)
+    started = await make(house, await key_of(request, principal, given_key))
+    view = await runs.wait(house, principal, started.view, seconds) if seconds else started.view
+    return routing.json_response(views.run(view), started.status, routing.replay_headers(started.replayed))
 
 
-@router.post(
-    "/v1/runs/{run_id}/fork",
-    status_code=201,
-    response_model=shapes.RunOut,
-    responses=problems(400, 403, 404, 409, 415, 422),
-    tags=["time travel"],
-)
+@router.post("/v1/runs/{run_id}/fork", **_MAKES)
 async def fork_run(
     request: Request,
     run_id: str,
@@ -133,11 +147,10 @@ async def fork_run(
 
     It acts as whoever forks. Decisions among the kept steps are history: what has not been done is asked again.
     """
-    if wait:
-        access.demand(principal, Scope.RUNS_READ)
-    key = await key_of(request, principal, idempotency_key)
-    started = await forks.fork(house_of(request), principal, body.ask(routing.run_id(run_id)), key)
-    return await _answer(request, principal, started, wait)
+    ask = body.ask(routing.run_id(run_id))
+    return await _made(
+        request, principal, wait, idempotency_key, lambda house, key: forks.fork(house, principal, ask, key)
+    )
 
 
 @router.get(
@@ -174,13 +187,7 @@ async def list_branches(
     return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
 
 
-@router.post(
-    "/v1/threads/{thread_id}/edit",
-    status_code=201,
-    response_model=shapes.RunOut,
-    responses=problems(400, 403, 404, 409, 415, 422),
-    tags=["time travel"],
-)
+@router.post("/v1/threads/{thread_id}/edit", **_MAKES)
 async def edit_message(
     request: Request,
     thread_id: str,
@@ -190,23 +197,15 @@ async def edit_message(
     idempotency_key: KeyHeader = None,
 ) -> Response:
     """Say something else in place of a user's message: a run on a new branch that leaves the thread before it."""
-    if wait:
-        access.demand(principal, Scope.RUNS_READ)
-    key = await key_of(request, principal, idempotency_key)
-    message_id = MessageId(ids.parse(ids.MESSAGE, body.message_id))
-    how = body.how(_NO_RUN, 0)
-    thread = routing.thread_id(thread_id)
-    started = await branches.edit(house_of(request), principal, thread, message_id, body.message, how, key)
-    return await _answer(request, principal, started, wait)
+    thread, message = routing.thread_id(thread_id), MessageId(ids.parse(ids.MESSAGE, body.message_id))
+
+    def make(house: House, key: Key | None) -> Awaitable[Started]:
+        return branches.edit(house, principal, thread, message, body.message, body.how(_NO_RUN, 0), key)
+
+    return await _made(request, principal, wait, idempotency_key, make)
 
 
-@router.post(
-    "/v1/threads/{thread_id}/regenerate",
-    status_code=201,
-    response_model=shapes.RunOut,
-    responses=problems(400, 403, 404, 409, 415, 422),
-    tags=["time travel"],
-)
+@router.post("/v1/threads/{thread_id}/regenerate", **_MAKES)
 async def regenerate(
     request: Request,
     thread_id: str,
@@ -216,14 +215,14 @@ async def regenerate(
     idempotency_key: KeyHeader = None,
 ) -> Response:
     """Have an answer given anew, on a new branch: the one that this message is, or the whole last run."""
-    if wait:
-        access.demand(principal, Scope.RUNS_READ)
-    key = await key_of(request, principal, idempotency_key)
     given = body or RegenerateIn()
-    message_id = None if given.message_id is None else MessageId(ids.parse(ids.MESSAGE, given.message_id))
     thread = routing.thread_id(thread_id)
-    started = await branches.regenerate(house_of(request), principal, thread, message_id, given.how(_NO_RUN, 0), key)
-    return await _answer(request, principal, started, wait)
+    message = None if given.message_id is None else MessageId(ids.parse(ids.MESSAGE, given.message_id))
+
+    def make(house: House, key: Key | None) -> Awaitable[Started]:
+        return branches.regenerate(house, principal, thread, message, given.how(_NO_RUN, 0), key)
+
+    return await _made(request, principal, wait, idempotency_key, make)
 
 
 _NO_RUN = RunId(b"")

@@ -1,7 +1,7 @@
 """What stands before every route, as plain ASGI: the request's id, the cap on its body, who makes it.
 
-Deny by default: only the paths listed as public are served without a principal, unknown ones are not. The body is
-counted as it is read, so a cap holds without a Content-Length too.
+Deny by default: only the paths listed as public, and those below a prefix that is, are served without a principal;
+unknown ones are not. The body is counted as it is read, so a cap holds without a Content-Length too.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.domain.access import Principal
 from holdfast.domain.determinism import Determinism
-from holdfast.domain.errors import HoldfastError, TooLarge
-from holdfast.service.access import Auth, Visit
-from holdfast.web import problems
+from holdfast.domain.errors import HoldfastError, TooLarge, Unauthenticated
+from holdfast.service.access import Admission, Auth
+from holdfast.service.visits import Visit
+from holdfast.web import cookies, problems
 from holdfast.web.problems import REQUEST_ID, Failure
 
-PRINCIPAL: Final = "holdfast.principal"
+ADMISSION: Final = "holdfast.admission"
 REQUEST_ID_CHARS_MAX: Final = 128
 _TELLTALES: Final = ("forwarded", "x-real-ip", "via")
 
@@ -35,15 +37,19 @@ class Gate:
         determinism: Determinism,
         body_bytes_max: int,
         public: Collection[str],
+        public_below: Collection[str] = (),
         larger: Mapping[str, int] | None = None,
     ) -> None:
-        """`larger`: caps of the bodies of single paths, instead of `body_bytes_max`."""
+        """`public`: paths. `public_below`: prefixes, each with a slash at its end, of paths that are public too.
+        `larger`: caps of the bodies of single paths, instead of `body_bytes_max`."""
         self._app = app
         self._auth = auth
         self._determinism = determinism
         self._body_bytes_max = body_bytes_max
         self._larger = dict(larger or {})
         self._public = frozenset(public)
+        self._public_below = tuple(public_below)
+        assert all(prefix.endswith("/") for prefix in self._public_below), "or it would open more than it names"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,15 +58,36 @@ class Gate:
         headers = Headers(scope=scope)
         request_id = self._request_id(headers)
         scope[REQUEST_ID] = request_id
-        told = _telling(send, request_id)
+        told = _telling(send, "x-request-id", request_id)
+        path = path_of(scope)
         try:
-            if path_of(scope) not in self._public:
-                scope[PRINCIPAL] = await self._auth.admit(visit_of(scope, headers))
-            limited = self._limited(path_of(scope), headers, receive)
+            if not self._is_public(path):
+                told = await self._admitted(scope, headers, told)
+            limited = self._limited(path, headers, receive)
         except HoldfastError as exc:
-            await problems.of_error(scope, exc)(scope, receive, told)
+            await self._refused(scope, headers, exc)(scope, receive, told)
             return
         await self._app(scope, limited, told)
+
+    def _is_public(self, path: str) -> bool:
+        return path in self._public or path.startswith(self._public_below)
+
+    async def _admitted(self, scope: Scope, headers: Headers, send: Send) -> Send:
+        """Let the request in; a session that was renewed is told with the answer, whatever it is."""
+        admission = scope[ADMISSION] = await self._auth.admit(visit_of(scope, headers))
+        if admission.issued is None:
+            return send
+        return _telling(send, "set-cookie", cookies.keeping(scope, admission.issued))
+
+    def _refused(self, scope: Scope, headers: Headers, exc: HoldfastError) -> Response:
+        response = problems.of_error(scope, exc)
+        if (
+            isinstance(exc, Unauthenticated)
+            and "authorization" not in headers
+            and cookies.session_of(headers) is not None
+        ):
+            response.headers.append("set-cookie", cookies.dropping(scope))
+        return response
 
     def _request_id(self, headers: Headers) -> str:
         """The client's id if it is one that may go into headers and logs, else one of ours."""
@@ -92,10 +119,12 @@ def _too_large(most: int) -> str:
     return f"The body is larger than {most:,} bytes."
 
 
-def _telling(send: Send, request_id: str) -> Send:
+def _telling(send: Send, name: str, value: str) -> Send:
+    """Adds a header to the answer, unless the answer has it."""
+
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).setdefault("x-request-id", request_id)
+            MutableHeaders(scope=message).setdefault(name, value)
         await send(message)
 
     return told
@@ -114,9 +143,12 @@ def visit_of(scope: Scope, headers: Headers) -> Visit:
     names = headers.keys()
     return Visit(
         authorization=headers.get("authorization"),
+        session=cookies.session_of(headers),
+        method=scope["method"],
         peer=None if client is None else client[0],
         host=hosts[0] if len(hosts) == 1 else None,
         origin=", ".join(origins) if origins else None,
+        fetch_site=headers.get("sec-fetch-site"),
         scheme=scope.get("scheme", "http"),
         forwarded=any(name.startswith("x-forwarded") or name in _TELLTALES for name in names),
         json_body=(is_json(headers) or is_ndjson(headers)) if has_body(headers) else None,
@@ -142,4 +174,9 @@ def _type_of(headers: Headers) -> str:
 
 def principal_of(scope: Scope) -> Principal:
     """Who makes the request: the gate has let it through."""
-    return scope[PRINCIPAL]
+    return admission_of(scope).principal
+
+
+def admission_of(scope: Scope) -> Admission:
+    """The same, and by what they are known."""
+    return scope[ADMISSION]

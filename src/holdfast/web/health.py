@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Request, Response
 
 from holdfast.domain.access import Principal, Scope
+from holdfast.domain.events import timestamp
 from holdfast.domain.runs import RunStatus
 from holdfast.service import health
 from holdfast.service.health import Metrics, Probe, RuntimeFacts
@@ -63,6 +64,8 @@ async def get_info(request: Request, principal: Annotated[Principal, needs(Scope
                 "authentication": await state.auth.configured(),
                 "agents": found.agents,
                 "features": found.features,
+                "ui": state.ui is not None and state.ui.built,
+                "now": timestamp(house_of(request).determinism.now_ms()),
             }
         )
     )

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Query, Response
 
@@ -33,6 +33,8 @@ Limit = Annotated[int, Query(ge=1, le=limits.PAGE_SIZE_MAX, description="How man
 Cursor = Annotated[
     str | None, Query(max_length=CURSOR_CHARS_MAX, description="`next_cursor` of the page before, as it was given.")
 ]
+
+Order = Annotated[Literal["asc", "desc"], Query(description="`asc`: oldest first; `desc`: newest first.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +106,15 @@ def answer(
     if len(rows) > limit:
         last = position(shown[-1])
         raw = last.to_bytes(NUMBER_BYTES, "big") if isinstance(last, int) else last
-        following = base64.urlsafe_b64encode(here.tag + raw).rstrip(b"=").decode()
+        following = _encoded(here, raw)
     return json_response(views.page([view(row) for row in shown], following))
+
+
+def answer_up_to(here: Place, rows: Sequence[T], view: Callable[[T], bytes], position: bytes | None) -> Response:
+    """A page of all `rows`; the next one, if there is one, begins behind `position`."""
+    following = None if position is None else _encoded(here, position)
+    return json_response(views.page([view(row) for row in rows], following))
+
+
+def _encoded(here: Place, position: bytes) -> str:
+    return base64.urlsafe_b64encode(here.tag + position).rstrip(b"=").decode()

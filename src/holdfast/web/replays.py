@@ -14,7 +14,7 @@ from holdfast.domain.encoding import DIGEST_BYTES, decode
 from holdfast.domain.errors import Conflict, NotFound
 from holdfast.domain.events import or_none, timestamp
 from holdfast.domain.ids import REPLAY, RUN, THREAD, ReplayId, text
-from holdfast.domain.replays import Reason, Verdict
+from holdfast.domain.replays import Mode, Reason, Verdict
 from holdfast.service import importing, recordings, replays
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key
@@ -22,7 +22,7 @@ from holdfast.service.importing import Imported
 from holdfast.service.replays import Asked
 from holdfast.web import gate, routing
 from holdfast.web.problems import Failure
-from holdfast.web.routing import KeyHeader, Reads, Writes, key_of, problems
+from holdfast.web.routing import Body, KeyHeader, Reads, Writes, key_of, problems
 from holdfast.web.runs import house_of
 from holdfast.web.shapes import Shape
 
@@ -48,17 +48,34 @@ class DifferenceOut(Shape):
     requested: Any
 
 
+class ReplayIn(Body):
+    """What the replay has of the world."""
+
+    mode: Mode = Field(
+        default=Mode.STRICT,
+        description="`strict`: the code alone runs, against the record. `recorded_tools`: a run with today's model, "
+        "whose tools answer from the record; needs `runs:write`. `live`: a run with today's model and tools, in the "
+        "sandbox tenant; needs an admin.",
+    )
+
+
 class ReplayOut(Shape):
-    """A replay. `verdict` and what follows it are null until `status` is `done`."""
+    """A replay. `verdict` and what follows it are null until `status` is `done`; `message` may say before what the run
+    that it made waits for."""
 
     id: str
     run_id: str
     status: Literal["pending", "done", "failed"]
+    mode: Mode
+    replay_run_id: str | None = Field(
+        description="The run that the replay made, if it is not strict: of a live one it is in the sandbox tenant, "
+        "whose keys show it."
+    )
     agent: str
     version: VersionsOut
-    isolation: Literal["process", "thread"] = Field(
-        description="Where the code ran: a process of its own, or a thread of the server (of one that was not started "
-        "with a target, so that no other process could import it)."
+    isolation: Literal["process", "thread"] | None = Field(
+        description="Where the code of a strict replay ran: a process of its own, or a thread of the server (of one "
+        "that was not started with a target, so that no other process could import it)."
     )
     verdict: Verdict | None
     steps: int | None = Field(description="Recorded steps that the code asked for as they were.")
@@ -95,11 +112,13 @@ def _shown(house: House, asked: Asked) -> dict[str, Any]:
         "id": text(REPLAY, replay.id),
         "run_id": text(RUN, replay.run_id),
         "status": "failed" if error is not None else "done" if result else "pending",
+        "mode": replay.mode.value,
+        "replay_run_id": None if replay.made_run is None else text(RUN, replay.made_run),
         "agent": asked.agent,
         "version": {"recorded": replay.recorded_version, "current": replay.current_version},
         "isolation": replay.isolation,
         **{name: result.get(name) for name in _RESULT},
-        "message": result.get("message") or None,
+        "message": result.get("message") or asked.waiting,
         "error": error,
         "created_at": timestamp(replay.created_at),
         "ended_at": or_none(replay.ended_at),
@@ -114,18 +133,25 @@ _RESULT: Final = ("verdict", "steps", "at", "reason", "recorded", "requested", "
     response_model=ReplayOut,
     responses={
         202: {"model": ReplayOut, "description": "It takes longer: poll `Location`."},
-        **problems(404, 409, 422),
+        **problems(400, 403, 404, 409, 415, 422),
     },
     tags=["time travel"],
 )
-async def replay_run(request: Request, run_id: str, principal: Reads, idempotency_key: KeyHeader = None) -> Response:
+async def replay_run(
+    request: Request,
+    run_id: str,
+    principal: Reads,
+    body: ReplayIn | None = None,
+    idempotency_key: KeyHeader = None,
+) -> Response:
     """Run the current code of the run's agent against what was recorded, with no model, no tool and no network, and say
-    whether it does the same, or at which step it begins to do something else. Changes nothing."""
+    whether it does the same, or at which step it begins to do something else. Changes nothing, unless another `mode`
+    than `strict` makes a run to compare with."""
     id = routing.run_id(run_id)
     house, key = house_of(request), await key_of(request, principal, idempotency_key)
-    asked = await replays.start(house, principal, id, key)
+    asked = await replays.start(house, principal, id, key, (body or ReplayIn()).mode)
     shown = _shown(house, asked)
-    if shown["status"] == "failed":
+    if shown["status"] == "failed" and asked.replay.mode is Mode.STRICT:
         raise Conflict(shown["error"]["message"], code="replay_failed")
     at = f"{request.scope.get('root_path', '')}/v1/runs/{run_id}/replays/{shown['id']}"
     pending = {"Retry-After": RETRY_AFTER_S} if shown["status"] == "pending" else {}

@@ -186,6 +186,9 @@ def _storable(value: str) -> str:
 
 NameText = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
 TagText = Annotated[str, StringConstraints(min_length=1, max_length=limits.TAG_CHARS_MAX), AfterValidator(_storable)]
+SearchText = Annotated[
+    str, StringConstraints(min_length=1, max_length=limits.SEARCH_CHARS_MAX), AfterValidator(_storable)
+]
 ExternalId = Annotated[
     str, StringConstraints(min_length=1, max_length=limits.EXTERNAL_ID_CHARS_MAX), AfterValidator(_storable)
 ]

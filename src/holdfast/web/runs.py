@@ -254,6 +254,8 @@ async def list_runs(
     created_after: Time | None = None,
     created_before: Time | None = None,
     include_children: Flag = False,
+    forked: Annotated[Flag | None, Query(description="Whether it was forked from another run.")] = None,
+    imported: Annotated[Flag | None, Query(description="Whether it came out of a file.")] = None,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
@@ -269,6 +271,8 @@ async def list_runs(
         "created_after": ms_of(created_after),
         "created_before": ms_of(created_before),
         "include_children": include_children,
+        "forked": forked,
+        "imported": imported,
         "status": tuple(sorted(set(status or ()))),
     }
     return await runs_page(request, principal, "runs", filters, limit, cursor)
@@ -336,19 +340,51 @@ async def list_steps(
     here = paging.place(principal, "steps", {"run_id": run_id}, cursor, size=paging.NUMBER_BYTES)
     house = house_of(request)
     found = await runs.steps(house, principal, id, here.number, limit + 1)
-    acted = await runs.effects_of(house, principal.tenant_id, found)
-    return paging.answer(here, found, limit, lambda one: views.step_row(one, acted), lambda one: one.entry.seq or 0)
+    linked = await runs.linked(house, principal.tenant_id, found)
+    return paging.answer(here, found, limit, lambda one: views.step_row(one, linked), lambda one: one.entry.seq or 0)
+
+
+BytesMax = Annotated[
+    int | None,
+    Query(
+        ge=limits.CUT_BYTES_MIN,
+        le=limits.PAYLOAD_BYTES_MAX,
+        description="Leave out what is larger than so many bytes of JSON.",
+    ),
+]
 
 
 @router.get(
     "/v1/runs/{run_id}/steps/{seq}", response_model=shapes.StepOut, responses=problems(404, 422), tags=["steps"]
 )
-async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
+async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads, bytes_max: BytesMax = None) -> Response:
     """One step, with what it recorded."""
     house = house_of(request)
     found = await runs.step(house, principal, routing.run_id(run_id), seq)
-    acted = await runs.effects_of(house, principal.tenant_id, [found])
-    return routing.json_response(views.step(found, acted))
+    linked = await runs.linked(house, principal.tenant_id, [found])
+    return routing.json_response(views.step(found, linked, bytes_max))
+
+
+@router.get(
+    "/v1/runs/{run_id}/steps/{seq}/output",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The output as a file of JSON.",
+            "content": {"application/json": {"schema": {}}},
+        },
+        **problems(404, 422),
+    },
+    tags=["steps"],
+)
+async def get_output(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
+    """What a step recorded, whole, as a file."""
+    found = await runs.step(house_of(request), principal, routing.run_id(run_id), seq)
+    name = f"{run_id}.{seq}.json"
+    return routing.json_response(
+        views.output(found),
+        headers={"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"},
+    )
 
 
 @router.get(
@@ -357,10 +393,10 @@ async def get_step(request: Request, run_id: str, seq: Seq, principal: Reads) ->
     responses=problems(404, 422),
     tags=["steps"],
 )
-async def get_prompt(request: Request, run_id: str, seq: Seq, principal: Reads) -> Response:
+async def get_prompt(request: Request, run_id: str, seq: Seq, principal: Reads, bytes_max: BytesMax = None) -> Response:
     """What a model step asked, exactly."""
     found = await prompts.get(house_of(request), principal, routing.run_id(run_id), seq)
-    return routing.json_response(routing.json_of(found))
+    return routing.json_response(await asyncio.to_thread(views.prompt, found, bytes_max))
 
 
 @router.get(

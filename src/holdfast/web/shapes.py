@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from holdfast.domain.access import PrincipalKind, Via
 from holdfast.domain.agents import AgentKind
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType, DecisionKind, OnExpiry
 from holdfast.domain.effects import EffectClass, EffectStatus
@@ -179,18 +180,22 @@ class StepRow(Shape):
     error: StepErrorOut | None
     usage: UsageOut | None
     effect: StepEffectOut | None
+    approval_id: str | None = Field(description="Of a question: the approval that it is.")
+    child_run_id: str | None = Field(description="Of a child: the run that it started.")
     started_at: datetime | None
     ended_at: datetime | None
 
 
 class StepOut(StepRow):
-    """A step of a run, with what it recorded."""
+    """A step of a run, with what it recorded. `output_cut`: that is larger than `bytes_max`, and `output` is null."""
 
+    output_bytes: int = Field(description="The size of `output` as JSON.")
+    output_cut: bool = Field(description="Whether `output` is larger than `bytes_max`, and null for that.")
     output: Any
 
 
 class PromptOut(BaseModel):
-    """What a model was asked, exactly."""
+    """What a model was asked, exactly. `cut`: it is larger than `bytes_max`; nothing of it is shown."""
 
     model: Any = None
     instructions: Any = None
@@ -198,6 +203,16 @@ class PromptOut(BaseModel):
     tools: Any = None
     output: Any = None
     settings: Any = None
+    bytes: int = Field(description="The size of all that as JSON.")
+    cut: bool = Field(description="Whether it is larger than `bytes_max`, and left out for that.")
+
+
+class LastRunOut(Shape):
+    """The run that stands last in a thread: the one that was asked for last."""
+
+    id: str
+    agent: str
+    status: RunStatus
 
 
 class ThreadOut(Shape):
@@ -209,6 +224,7 @@ class ThreadOut(Shape):
     metadata: dict[str, Any]
     status: ThreadStatus
     head_run_id: str | None
+    last_run: LastRunOut | None = Field(description="The run that stands last in it: `{id, agent, status}`.")
     waiting_on: list[WaitOut]
     branch_of: BranchOut | None
     created_by: str
@@ -423,6 +439,196 @@ class InfoOut(Shape):
     authentication: bool = Field(description="Whether an API key is needed.")
     agents: int = Field(description="How many agents this process can run.")
     features: list[str]
+    ui: bool = Field(description="Whether the control plane is served, at `/ui/`.")
+    now: datetime = Field(description="The server's clock.")
+
+
+class MyselfOut(Shape):
+    id: str
+    name: str
+    kind: PrincipalKind
+
+
+class TenantOut(Shape):
+    id: str
+    name: str
+
+
+class MeOut(Shape):
+    """Who asks. `scopes` is `*` for an admin. `via`: a plain local request, an API key, or a browser's session."""
+
+    principal: MyselfOut
+    tenant: TenantOut
+    scopes: list[str]
+    roles: list[str]
+    via: Via
+    expires_at: datetime | None = Field(description="When the session, or the API key, ends by itself.")
+
+
+# -- pages of the control plane --------------------------------------------------------------------------------------
+
+
+class TimelineWordsOut(Shape):
+    """What the numbers in the columns of the same names mean: places in these lists, from 0. In the last three the
+    first word is null."""
+
+    kind: list[StepKind]
+    name: list[str]
+    status: list[StepStatus]
+    child_run_id: list[str | None]
+    effect_status: list[EffectStatus | None]
+    error_code: list[str | None]
+
+
+class TimelineStepsOut(Shape):
+    """Steps as columns of one length, in the order of `seq`. Times are ms since the run was created; those of steps
+    that a fork shares with others are negative. `kind`, `name`, `status`, `child_run_id`, `effect_status` and
+    `error_code` are places in `words`."""
+
+    seq: list[int]
+    key: list[str]
+    kind: list[int]
+    name: list[int]
+    status: list[int]
+    attempt: list[int]
+    tries: list[int]
+    started_at: list[int | None]
+    ended_at: list[int | None]
+    input_tokens: list[int]
+    output_tokens: list[int]
+    cost_micros: list[int]
+    child_run_id: list[int]
+    effect_status: list[int]
+    error_code: list[int]
+
+
+class OpenStepOut(Shape):
+    """A step that was opened and has not ended. `since`: ms since the run was created."""
+
+    key: str
+    kind: StepKind
+    name: str
+    attempt: int
+    since: int
+    child_run_id: str | None
+    approval_id: str | None
+
+
+PauseType = Literal["queued", "approval", "ask", "effect", "event", "timer", "child", "other"]
+
+
+class PauseOut(Shape):
+    """A time in which no worker had the run; `to` is null while that lasts. `key`: the step that it waited in, if it
+    is known; `others`: how many more things it waited for. ms since the run was created."""
+
+    from_: int = Field(alias="from")
+    to: int | None
+    type: PauseType
+    key: str | None
+    others: int
+
+
+class MarkOut(Shape):
+    """Something that happened to the run at a time, in ms since it was created."""
+
+    at: int
+    type: Literal["forked", "recovered", "retried", "version_changed", "compensating", "cancelled"]
+
+
+class TimelineOut(Shape):
+    """A run's steps in time, without what they recorded. `last`: pass it as `after`, to get what is new.
+
+    `waits` and `marks` are those that began, or ended, behind `after`; one that was begun before is told again, with
+    the same `from`. `open` is always all.
+    """
+
+    run_id: str
+    status: RunStatus
+    created_at: datetime
+    now: int = Field(description="The time of this answer, in ms since the run was created.")
+    pos: int = Field(description="The run's last event that this answer knows of: follow it from here.")
+    last: int = Field(description="The last step shown here; `after` if there is none.")
+    more: bool = Field(description="Whether there are steps behind `last`.")
+    inherited_to: int = Field(description="Up to which `seq` the steps are others', of whom the run is a fork.")
+    words: TimelineWordsOut
+    steps: TimelineStepsOut
+    open: list[OpenStepOut]
+    waits: list[PauseOut]
+    marks: list[MarkOut]
+
+
+class RelativeOut(Shape):
+    """A run in a tree of forks. `usage` of one that is under way is as of its last change of status."""
+
+    id: str
+    thread_id: str
+    forked_from: ForkOut | None
+    agent: str
+    status: RunStatus
+    imported: bool
+    created_at: datetime
+    ended_at: datetime | None
+    usage: UsageOut
+    steps: int
+    edited: list[Literal["output", "answer", "message", "instructions", "model"]] = Field(
+        description="What whoever forked changed."
+    )
+    effects: EffectPolicyOut | None
+
+
+class FamilyOut(Shape):
+    """The tree of forks that a run belongs to, oldest first. What was deleted is left out, its forks are not. `more`:
+    the tree has more runs than are shown; the run itself and those that it comes from always are."""
+
+    root_id: str
+    data: list[RelativeOut]
+    more: bool
+
+
+class LiveRunsOut(Shape):
+    queued: int
+    running: int
+    waiting: int
+
+
+class SinceOut(Shape):
+    """Runs that were created since `from`. Children are left out of the numbers of runs, not of what was used."""
+
+    from_: datetime = Field(alias="from")
+    started: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    priced: bool
+
+
+class BucketOut(Shape):
+    """The runs that were created in `bucket_hours` from `at` on."""
+
+    at: datetime
+    succeeded: int
+    failed: int
+    cancelled: int
+    cost_micros: int
+    tokens: int
+
+
+class OverviewOut(Shape):
+    """How things stand. A number is null if the credential does not carry the scope to read what it counts."""
+
+    runs: LiveRunsOut
+    since: SinceOut
+    approvals_pending: int | None
+    effects_unknown: int | None
+    agents: int
+    workers: int
+    bucket_hours: int
+    hours: list[BucketOut] = Field(description="Oldest first; the last one is under way.")
+    more: bool = Field(description="The time holds more runs than were counted; the newest were.")
 
 
 # -- time travel ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
@@ -15,8 +16,8 @@ from holdfast.service.deleting import Branches
 from holdfast.service.runs import RunFilter
 from holdfast.service.threads import Change, NewThread, ThreadFilter
 from holdfast.web import paging, routing, shapes, streams, views
-from holdfast.web.paging import Cursor, Limit
-from holdfast.web.routing import Body, ExternalId, KeyHeader, key_of, needs, problems
+from holdfast.web.paging import Cursor, Limit, Order
+from holdfast.web.routing import Body, ExternalId, KeyHeader, NameText, SearchText, key_of, needs, problems
 from holdfast.web.runs import house_of
 
 Reads = Annotated[Principal, needs(Scope.THREADS_READ)]
@@ -66,13 +67,25 @@ async def list_threads(
     principal: Reads,
     status: ThreadStatus | None = None,
     external_id: ExternalId | None = None,
+    agent: Annotated[NameText | None, Query(description="The agent of the thread's last run.")] = None,
+    q: Annotated[SearchText | None, Query(description="What stands in the title, in any case.")] = None,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """Threads, newest first; those of child runs are left out."""
-    filters = {"status": status, "external_id": external_id}
+    """Threads, newest first; those of child runs are left out.
+
+    With `agent` or `q` each page looks through a bounded number of threads: it may show fewer than `limit`, or none,
+    and still have a `next_cursor` that leads on.
+    """
+    filters = {"status": status, "external_id": external_id, "agent": agent, "q": q}
     here = paging.place(principal, "threads", filters, cursor, size=ids.ID_BYTES)
-    wanted = ThreadFilter(status=status, external_id=external_id, before=here.position, limit=limit + 1)
+    wanted = ThreadFilter(
+        status=status, external_id=external_id, agent=agent, title=q, before=here.position, limit=limit
+    )
+    if wanted.searches:
+        searched = await threads.search(house_of(request), principal, wanted)
+        return paging.answer_up_to(here, searched.found, views.thread, searched.following)
+    wanted = replace(wanted, limit=limit + 1)
     found = await threads.page(house_of(request), principal, wanted)
     return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
 
@@ -129,12 +142,23 @@ async def delete_thread(
     tags=["threads"],
 )
 async def list_messages(
-    request: Request, thread_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request,
+    thread_id: str,
+    principal: Reads,
+    order: Order = "asc",
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
 ) -> Response:
-    """The thread's messages, oldest first."""
+    """The thread's messages, oldest first; with `order=desc` newest first, as a chat that opens at its end reads."""
     id = routing.thread_id(thread_id)
-    here = paging.place(principal, "messages", {"thread_id": thread_id}, cursor, size=paging.NUMBER_BYTES)
-    found = await history.page(house_of(request), principal, id, here.number, limit + 1)
+    named = {"thread_id": thread_id, "order": "desc" if order == "desc" else None}
+    here = paging.place(principal, "messages", named, cursor, size=paging.NUMBER_BYTES)
+    house = house_of(request)
+    if order == "desc":
+        before = None if here.position is None else here.number
+        found = await history.page_back(house, principal, id, before, limit + 1)
+    else:
+        found = await history.page(house, principal, id, here.number, limit + 1)
     return paging.answer(here, found, limit, views.message, lambda message: message.position)
 
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 from holdfast.bus.base import Change
+from holdfast.domain.access import ROLE_SCOPE
 from holdfast.domain.approvals import Approval
 from holdfast.domain.effects import Effect
 from holdfast.domain.encoding import decode
 from holdfast.domain.events import Event, or_none, timestamp, usage_of, waiting_on
 from holdfast.domain.forks import policy_json
-from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, RunId, text
+from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
 from holdfast.domain.journal import Located, StepStatus
 from holdfast.domain.messages import parts_of, step_output
 from holdfast.domain.runs import Run, RunStatus, RunView
-from holdfast.domain.threads import BranchOf, Message, ThreadView
+from holdfast.domain.threads import BranchOf, LastRun, Message, ThreadView
+from holdfast.service.access import Me
 from holdfast.service.agents import AgentView, ToolView, VersionView
 from holdfast.service.approvals import ApprovalView, decision_json
 from holdfast.service.awaited import Sent
 from holdfast.service.effects import EffectView
+from holdfast.service.families import Family, Member
+from holdfast.service.overview import Overview, Sum
+from holdfast.service.runs import Linked
+from holdfast.service.timelines import Timeline
 from holdfast.web.routing import json_of
 
 
@@ -118,20 +125,34 @@ def _waits(view: RunView) -> list[dict[str, Any]]:
     return []
 
 
-Acted = Mapping[tuple[RunId, str], Effect]
+def step_row(found: Located, linked: Linked) -> bytes:
+    return json_of(_step(found, linked))
 
 
-def step_row(found: Located, acted: Acted) -> bytes:
-    return json_of(_step(found, acted))
+def step(found: Located, linked: Linked, bytes_max: int | None = None) -> bytes:
+    """A step with its output, unless that is larger than `bytes_max`."""
+    output = step_output(found.entry.kind, found.entry.payload) or b"null"
+    cut = bytes_max is not None and len(output) > bytes_max
+    members = {**_step(found, linked), "output_bytes": len(output), "output_cut": cut}
+    return joined(members, output=None if cut else output)
 
 
-def step(found: Located, acted: Acted) -> bytes:
-    return joined(_step(found, acted), output=step_output(found.entry.kind, found.entry.payload))
+def output(found: Located) -> bytes:
+    return step_output(found.entry.kind, found.entry.payload) or b"null"
 
 
-def _step(found: Located, acted: Acted) -> dict[str, Any]:
+def prompt(found: Mapping[str, Any], bytes_max: int | None) -> bytes:
+    """What a model was asked, unless that is larger than `bytes_max`."""
+    whole = json_of(found)
+    cut = bytes_max is not None and len(whole) > bytes_max
+    said = json_of({"messages": []}) if cut else whole
+    return said[:-1] + b"," + json_of({"bytes": len(whole), "cut": cut})[1:]
+
+
+def _step(found: Located, linked: Linked) -> dict[str, Any]:
     entry = found.entry
-    effect = None if entry.status is StepStatus.VOIDED else acted.get((found.run_id, entry.key or ""))
+    by_key, by_attempt = (found.run_id, entry.key or ""), (found.run_id, entry.key or "", entry.attempt or 1)
+    effect = None if entry.status is StepStatus.VOIDED else linked.effects.get(by_key)
     return {
         "run_id": text(RUN, found.run_id),
         "seq": entry.seq,
@@ -146,6 +167,8 @@ def _step(found: Located, acted: Acted) -> dict[str, Any]:
         "error": decode(entry.error),
         "usage": None if entry.usage is None else usage_of(entry.usage),
         "effect": None if effect is None else _step_effect(effect),
+        "approval_id": _id(APPROVAL, linked.approvals.get(by_attempt)),
+        "child_run_id": _id(RUN, linked.children.get(by_attempt)),
         "started_at": or_none(entry.started_at),
         "ended_at": or_none(entry.ended_at),
     }
@@ -159,6 +182,109 @@ def _step_effect(e: Effect) -> dict[str, Any]:
         "idempotency_key": e.idempotency_key,
         "attempt": e.attempt,
     }
+
+
+# -- pages of the control plane --------------------------------------------------------------------------------------
+
+
+def timeline(found: Timeline) -> bytes:
+    c, w, since = found.columns, found.words, found.run.created_at
+    return json_of({
+        "run_id": text(RUN, found.run.id),
+        "status": found.run.status.value,
+        "created_at": timestamp(since),
+        "now": found.now - since,
+        "pos": found.pos,
+        "last": found.last,
+        "more": found.more,
+        "inherited_to": found.inherited,
+        "words": {
+            "kind": w.kind.said,
+            "name": w.name.said,
+            "status": w.status.said,
+            "child_run_id": [_id(RUN, id) for id in w.child_run_id.said],
+            "effect_status": w.effect_status.said,
+            "error_code": w.error_code.said,
+        },
+        "steps": {column.name: getattr(c, column.name) for column in fields(c)},
+        "open": [
+            {
+                "key": one.key,
+                "kind": one.kind.value,
+                "name": one.name,
+                "attempt": one.attempt,
+                "since": one.since - since,
+                "child_run_id": _id(RUN, one.child_id),
+                "approval_id": _id(APPROVAL, one.approval_id),
+            }
+            for one in found.open
+        ],
+        "waits": [
+            {
+                "from": pause.since - since,
+                "to": None if pause.until is None else pause.until - since,
+                "type": pause.type,
+                "key": pause.key,
+                "others": pause.others,
+            }
+            for pause in found.pauses
+        ],
+        "marks": [{"at": mark.at - since, "type": mark.type} for mark in found.marks],
+    })  # fmt: skip
+
+
+def family(found: Family) -> bytes:
+    return json_of({
+        "root_id": text(RUN, found.root_id),
+        "data": [_relative(member) for member in found.members],
+        "more": found.more,
+    })  # fmt: skip
+
+
+def _relative(member: Member) -> dict[str, Any]:
+    r = member.run
+    return {
+        "id": text(RUN, r.id),
+        "thread_id": text(THREAD, r.thread_id),
+        "forked_from": None if r.forked_run is None else {"run_id": text(RUN, r.forked_run), "at": r.forked_at},
+        "agent": r.agent,
+        "status": r.status.value,
+        "imported": r.imported,
+        "created_at": timestamp(r.created_at),
+        "ended_at": or_none(r.ended_at),
+        "usage": usage_of(r.usage),
+        "steps": r.steps,
+        "edited": member.edited,
+        "effects": None if r.effect_policy is None else policy_json(r.effect_policy),
+    }
+
+
+def overview(found: Overview) -> bytes:
+    total = found.total
+    return json_of({
+        "runs": {status.value: count for status, count in found.live.items()},
+        "since": {"from": timestamp(total.at), "started": total.started, **_ended(total), **usage_of(total.usage)},
+        "approvals_pending": found.approvals_pending,
+        "effects_unknown": found.effects_unknown,
+        "agents": found.agents,
+        "workers": found.workers,
+        "bucket_hours": found.bucket_hours,
+        "hours": [
+            {
+                "at": timestamp(one.at),
+                **_ended(one),
+                "cost_micros": one.usage.cost_micros,
+                "tokens": one.usage.input_tokens + one.usage.output_tokens,
+            }
+            for one in found.buckets
+        ],
+        "more": found.more,
+    })  # fmt: skip
+
+
+def _ended(one: Sum) -> dict[str, int]:
+    ended = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
+    return {status.value: one.ended.get(status, 0) for status in ended}
 
 
 # -- holds ----------------------------------------------------------------------------------------------------------
@@ -256,6 +382,7 @@ def thread(view: ThreadView) -> bytes:
         "title": t.title,
         "status": view.status.value,
         "head_run_id": _id(RUN, view.head_run_id),
+        "last_run": None if view.last_run is None else _last_run(view.last_run),
         "waiting_on": waiting_on(decode(view.head_waiting_on)),
         "branch_of": None if t.branch_of is None else _branch(t.branch_of),
         "created_by": text(PRINCIPAL, t.created_by),
@@ -263,6 +390,10 @@ def thread(view: ThreadView) -> bytes:
         "updated_at": timestamp(t.updated_at),
     }
     return joined(members, metadata=t.metadata or b"{}")
+
+
+def _last_run(run: LastRun) -> dict[str, Any]:
+    return {"id": text(RUN, run.id), "agent": run.agent, "status": run.status.value}
 
 
 def _branch(of: BranchOf) -> dict[str, Any]:
@@ -353,3 +484,24 @@ def event(e: Event) -> bytes:
 
 def change(c: Change) -> bytes:
     return json_of({"kind": c.kind, "id": c.id, "status": c.status})
+
+
+# -- who asks -------------------------------------------------------------------------------------------------------
+
+
+def me(found: Me) -> bytes:
+    principal = found.admission.principal
+    return json_of(
+        {
+            "principal": {
+                "id": text(PRINCIPAL, principal.id),
+                "name": principal.name,
+                "kind": principal.kind.value,
+            },
+            "tenant": {"id": text(TENANT, principal.tenant_id), "name": found.tenant_name},
+            "scopes": sorted(scope for scope in principal.scopes if not scope.startswith(ROLE_SCOPE)),
+            "roles": sorted(principal.roles),
+            "via": found.admission.via.value,
+            "expires_at": or_none(found.admission.expires_at),
+        }
+    )

@@ -136,6 +136,23 @@ async def of_a_second_turn(client: Client) -> None:
     await client.start("after", "acting", "keyed:z", thread="t")
 
 
+async def of_something_else_said(client: Client) -> None:
+    """A chat's second message is another one; what was answered to it stands on the branch, the thread as it was."""
+    await client.start("before", "acting", "keyed:a", thread="t")
+    await client.start("run", "acting", "unsafe:b book:c", thread="t")
+    await client.ends("run")
+    await client.edit("fork", "run", "unsafe:b keyed:n")
+
+
+async def of_answers_given_anew(client: Client) -> None:
+    """One answer of a run, which acts again; and then the whole of what came of that, which has it all already."""
+    await client.start("run", "acting", "book:b keyed:c", thread="t")
+    await client.ends("run")
+    await client.regenerate("again", "run", 3, repeat=Repeat.EXECUTE)
+    await client.ends("again")
+    await client.regenerate("once more", "again", None)
+
+
 # The steps of ALL: 1 model, 2 keyed, 3 model, 4 reconcilable, 5 model, 6 unsafe, 7 model, 8 book, 9 model, 10 look,
 # 11 model, 12 leave, 13 refund, 14 model. Those of the journey: 1 first, 2 the question, 3 painted, 4 the child.
 SCENARIOS: dict[str, Scenario] = {
@@ -159,6 +176,8 @@ SCENARIOS: dict[str, Scenario] = {
     "fork-of-forks": held(of_forks),
     "fork-waits": held(of_one_that_waits, limits=PARKED, drives_on=True),
     "fork-branches": held(of_a_second_turn, limits=QUICK),
+    "edit": held(of_something_else_said),
+    "regenerate": held(of_answers_given_anew),
 }  # fmt: skip
 
 AGAIN: dict[str, Counter[str]] = {
@@ -179,6 +198,8 @@ AGAIN: dict[str, Counter[str]] = {
         "fork-of-forks": "c d f d f",
         "fork-waits": "b c",
         "fork-branches": "n",
+        "edit": "n",
+        "regenerate": "c",
     }.items()
 }
 # Forks that come to what their parent came to: they keep, or reuse, all that it did.

@@ -24,9 +24,9 @@ from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.approvals import Approval, ApprovalStatus
 from holdfast.domain.encoding import decode, digest
 from holdfast.domain.errors import Conflict
-from holdfast.domain.ids import RunId
+from holdfast.domain.ids import MessageId, RunId, ThreadId
 from holdfast.domain.runs import OnBusy, RunStatus
-from holdfast.service import approvals, awaited, forks, runs
+from holdfast.service import approvals, awaited, branches, forks, history, runs
 from holdfast.service.approvals import Resolution
 from holdfast.service.forks import ForkRun
 from holdfast.service.idempotency import Key
@@ -143,14 +143,41 @@ class Http(Client):
 
     async def fork(self, name: str, of: str, at: int | str, **how: Any) -> None:
         """At a step, by its number or by its key: after a crash somebody may have been asked before it."""
-        if self.writes_before_forks is None:
-            self.writes_before_forks = self._faults.writes
-        await self.untouched.note(self._runs[of])
+        await self._note(of)
         if isinstance(at, str):
             steps = [one.entry for one in await runs.steps(self._house, LOCAL_PRINCIPAL, self._runs[of], 0, 100)]
             at = next(step.seq for step in steps if step.key == at) or 0
         ask = ForkRun(run_id=self._runs[of], at=at, **how)
-        started = await forks.fork(self._house, LOCAL_PRINCIPAL, ask, self._key(name))
+        self._forked(name, await forks.fork(self._house, LOCAL_PRINCIPAL, ask, self._key(name)))
+
+    async def edit(self, name: str, of: str, message: str) -> None:
+        """Say something else in place of a run's input."""
+        await self._note(of)
+        thread, said = await self._message(of, None)
+        how = ForkRun(run_id=self._runs[of], at=0)
+        made = await branches.edit(self._house, LOCAL_PRINCIPAL, thread, said, message, how, self._key(name))
+        self._forked(name, made)
+
+    async def regenerate(self, name: str, of: str, seq: int | None, **how: Any) -> None:
+        """Have the answer of a run's step given anew, or the whole run, which is the last of its thread."""
+        await self._note(of)
+        thread, said = await self._message(of, seq)
+        ask, answer = ForkRun(run_id=self._runs[of], at=0, **how), None if seq is None else said
+        made = await branches.regenerate(self._house, LOCAL_PRINCIPAL, thread, answer, ask, self._key(name))
+        self._forked(name, made)
+
+    async def _note(self, of: str) -> None:
+        if self.writes_before_forks is None:
+            self.writes_before_forks = self._faults.writes
+        await self.untouched.note(self._runs[of])
+
+    async def _message(self, of: str, seq: int | None) -> tuple[ThreadId, MessageId]:
+        """A run's thread, and the message there that one of its steps wrote, or that was its input."""
+        run = (await runs.get(self._house, LOCAL_PRINCIPAL, self._runs[of])).run
+        page = await history.page(self._house, LOCAL_PRINCIPAL, run.thread_id, 0, 100)
+        return run.thread_id, next(m.id for m in page if m.run_id in (run.id, run.input_run) and m.seq == seq)
+
+    def _forked(self, name: str, started: runs.Started) -> None:
         self._runs[name] = started.view.run.id
         self._ack(name, started.view.run.id)
 

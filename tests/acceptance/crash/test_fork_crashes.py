@@ -27,7 +27,8 @@ from tests.acceptance.crash.test_matrix import FULL, POINTS, progress, sampled
 
 SAMPLED = {"sqlite": 2, "postgresql": 1}
 TWICE = ("fork-executes", "fork-of-forks", "fork-answers")
-ON_POSTGRES = ("fork-reuses", "fork-executes", "fork-abreast-executes", "fork-answers", "fork-of-forks", "fork-waits")
+ON_POSTGRES = ("fork-reuses", "fork-executes", "fork-abreast-executes", "fork-answers", "fork-of-forks", "fork-waits",
+               "edit", "regenerate")  # fmt: skip
 ACTING = [name for name, words in forking.AGAIN.items() if words]
 ORACLES: dict[tuple[str, str], Oracle] = {}
 

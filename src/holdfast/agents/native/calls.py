@@ -17,7 +17,7 @@ from pydantic_ai.messages import ToolCallPart, is_multi_modal_content
 from pydantic_core import to_json
 
 from holdfast.agents import base
-from holdfast.agents.effects import Contract, Held, Notes, ToolRequest
+from holdfast.agents.effects import Contract, FailedBefore, Held, Notes, ToolRequest
 from holdfast.agents.native import messages as stored
 from holdfast.agents.native.middleware import Middleware, ToolCall, overridden
 from holdfast.agents.native.prompt import Said
@@ -266,6 +266,8 @@ def told_of(exc: Exception) -> Told:
             return Told("child_failed", f"error: {exc.message}", "ChildFailed")
         case CallRefused():
             return _refused(exc)
+        case FailedBefore():
+            return Told(exc.code, exc.message, exc.error_type)
         case StepFailed() if exc.code in RUNTIME_CODES:
             return Told(exc.code, f"error: {exc.message}", exc.error_type)
         case NotDone():

@@ -9,7 +9,7 @@ steps recorded. Every round makes at least one model step, and those are limited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -103,13 +103,18 @@ async def ask(turn: Turn) -> Answer:
 
 
 async def _asked(
-    turn: Turn, model: Callable[[], Model], sent: list[ModelMessage], asked: Asked, streams: bool, attempt: base.Attempt
+    turn: Turn,
+    model: Callable[[], Awaitable[Model]],
+    sent: list[ModelMessage],
+    asked: Asked,
+    streams: bool,
+    attempt: base.Attempt,
 ) -> base.Outcome:
     """The body of a model step."""
     if __debug__ and prompt.verify_prompts:
         turn.prompt.check(sent)
     response = await model_step.request(
-        attempt, model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
+        attempt, await model(), sent, asked, streams=streams, timeout_ms=turn.spec.model_timeout_ms
     )
     after = overridden(turn.spec.middleware, "after_model")
     if after:

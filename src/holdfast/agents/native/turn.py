@@ -6,7 +6,7 @@ All of it follows from recorded steps: a resumed run that answers its steps from
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class Turn:
         """What middleware sees."""
         return info_of(self.run, self.spec, self.model_calls)
 
-    def ask_with(self, key: str) -> tuple[Asked, Callable[[], Model]]:
+    def ask_with(self, key: str) -> tuple[Asked, Callable[[], Awaitable[Model]]]:
         """What the model step `key` asks with, and whom: in a fork it may be otherwise from its own first step on, as
         long as the same agent acts. A recorded step needs no model, and finds none where there is no key for it."""
         overrides = self.run.overrides(key)
@@ -78,14 +78,17 @@ class Turn:
             self.changed_agent = self.acting.id
             self.changed = overridden(self.plan, overrides, self.asked.instructions)
         if overrides is None or self.changed is None or self.changed_agent != self.acting.id:
-            return self.asked, self.acting.resolved_model
+            return self.asked, self._own_model
         if overrides.model is None:
-            return self.changed, self.acting.resolved_model
+            return self.changed, self._own_model
         return self.changed, partial(self._other_model, overrides.model)
 
-    def _other_model(self, name: str) -> Model:
+    async def _own_model(self) -> Model:
+        return self.acting.resolved_model()
+
+    async def _other_model(self, name: str) -> Model:
         if self.changed_model is None:
-            self.changed_model = models.resolve(name)
+            self.changed_model = await _resolved(self.run, name)
         return self.changed_model
 
     async def hand_over(self, agent: Agent) -> None:
@@ -96,6 +99,11 @@ class Turn:
         self.tool_failures = {}
         self.run.hand_over(agent.id)
         self.asked = await asked_by(self.run, self.plan)
+
+
+async def _resolved(run: base.RunContext, model: str | Model) -> Model:
+    """In a thread: the first model of a provider brings the provider's SDK, which takes a second."""
+    return await run.blocking(models.resolve, model) if isinstance(model, str) else model
 
 
 def info_of(run: base.RunContext, spec: AgentSpec, model_calls: int = 0) -> TurnInfo:
@@ -194,7 +202,7 @@ async def _aside(
     asked = Asked(instructions, params, None, parameters_blob(instructions, {}, facts))
 
     async def body(attempt: base.Attempt) -> base.Outcome:
-        resolved, sent = models.resolve(used), made.ready()
+        resolved, sent = await _resolved(run, used), made.ready()
         answer = await model_step.request(
             attempt, resolved, sent, asked, streams=False, timeout_ms=spec.model_timeout_ms
         )

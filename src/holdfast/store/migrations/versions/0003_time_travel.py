@@ -52,17 +52,21 @@ def upgrade() -> None:
     sa.Column('id', sa.LargeBinary(), nullable=False),
     sa.Column('run_id', sa.LargeBinary(), nullable=False),
     sa.Column('requested_by', sa.LargeBinary(), nullable=False),
-    sa.Column('isolation', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('isolation', sa.Text(), autoincrement=False, nullable=True),
     sa.Column('recorded_version', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('current_version', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('result', sa.LargeBinary(), nullable=True),
     sa.Column('error', sa.LargeBinary(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('ended_at', sa.BigInteger(), autoincrement=False, nullable=True),
+    sa.Column('mode', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('made_tenant', sa.LargeBinary(), nullable=True),
+    sa.Column('made_run', sa.LargeBinary(), nullable=True),
     sa.PrimaryKeyConstraint('tenant_id', 'id', name=op.f('pk_replays'))
     )
     op.create_index('ix_replays_run', 'replays', ['tenant_id', 'run_id'], unique=False)
     op.create_index('ix_replays_created_at', 'replays', ['created_at'], unique=False)
+    op.create_index('ix_replays_made', 'replays', ['made_tenant', 'made_run'], unique=False, sqlite_where=sa.text("made_run IS NOT NULL"), postgresql_where=sa.text("made_run IS NOT NULL"))
     op.add_column('threads', sa.Column('branch_thread', sa.LargeBinary(), nullable=True))
     op.add_column('threads', sa.Column('branch_run', sa.LargeBinary(), nullable=True))
     op.add_column('threads', sa.Column('branch_at', sa.BigInteger(), nullable=True))
@@ -77,6 +81,10 @@ def upgrade() -> None:
     op.add_column('runs', sa.Column('has_state', sa.SmallInteger(), nullable=True))
     op.add_column('runs', sa.Column('imported', sa.SmallInteger(), nullable=True))
     op.add_column('runs', sa.Column('archived', sa.SmallInteger(), nullable=True))
+    op.drop_index('ix_runs_agent', table_name='runs')
+    op.create_index('ix_runs_agent', 'runs', ['tenant_id', 'agent', 'status', 'id'], unique=False)
+    op.create_index('ix_runs_forks', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
+    op.create_index('ix_runs_imported', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("imported IS NOT NULL"), postgresql_where=sa.text("imported IS NOT NULL"))
     op.create_index('ix_runs_forked', 'runs', ['tenant_id', 'forked_run', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
     op.create_index('ix_runs_thread_state', 'runs', ['tenant_id', 'thread_id', 'rank'], unique=False, sqlite_where=sa.text("has_state IS NOT NULL"), postgresql_where=sa.text("has_state IS NOT NULL"))
     op.create_index('ix_entries_state', 'entries', ['tenant_id', 'run_id', 'pos'], unique=False, sqlite_where=sa.text("kind = 'state'"), postgresql_where=sa.text("kind = 'state'"))
