@@ -29,10 +29,13 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   return checked(new Request(path.startsWith("/v1") ? ROOT + path : path, init));
 }
 
-async function checked(asked: Request): Promise<Response> {
+/** With such an answer the cookie is dropped: a house that asks for no key lets the same request in without it. */
+const SESSION_IS_OVER: ReadonlySet<string> = new Set(["invalid_session", "session_expired"]);
+
+async function checked(asked: Request, again = asked.method === "GET"): Promise<Response> {
   let answer: Response;
   try {
-    answer = await fetch(asked, { credentials: "same-origin", cache: "no-store" });
+    answer = await fetch(again ? asked.clone() : asked, { credentials: "same-origin", cache: "no-store" });
   } catch (error) {
     if (asked.signal.aborted) throw error;
     throw unreachable();
@@ -40,13 +43,14 @@ async function checked(asked: Request): Promise<Response> {
   noteServerTime(answer.headers.get("date"));
   if (answer.ok) return answer;
   const problem = await problemOf(answer);
+  if (again && SESSION_IS_OVER.has(problem.code)) return checked(asked, false);
   if (problem.isSignedOut && problem.code !== "invalid_api_key") {
     for (const listener of signedOutListeners) listener(problem);
   }
   throw problem;
 }
 
-export const api: Client<paths> = createClient<paths>({ baseUrl: ROOT, fetch: checked });
+export const api: Client<paths> = createClient<paths>({ baseUrl: ROOT, fetch: (asked) => checked(asked) });
 
 /** The body of an answer of `api`, whose failures have been raised already. */
 export async function body<T>(answered: Promise<{ data?: T; response: Response }>): Promise<T> {

@@ -15,6 +15,8 @@ import type { Change, RunEvent } from "./types";
 const SILENT_MS = 40_000;
 const BACKOFF_MIN_MS = 400;
 const BACKOFF_MAX_MS = 15_000;
+/** The most runs that one stream follows. */
+const WATCHED_MAX = 4;
 /** Watching several runs at once (a page that mounts) makes one reconnect. */
 const SETTLE_MS = 30;
 
@@ -25,7 +27,7 @@ interface Watched {
   readonly listeners: Set<(event: RunEvent) => void>;
 }
 
-class Live {
+export class Live {
   private readonly watched = new Map<string, Watched>();
   private readonly changeListeners = new Set<(change: Change) => void>();
   private readonly gapListeners = new Set<() => void>();
@@ -121,7 +123,10 @@ class Live {
   }
 
   private async follow(running: AbortController): Promise<void> {
-    const watching = [...this.watched].map(([id, { pos }]) => `watch=${id}:${pos}`).join("&");
+    const watching = [...this.watched]
+      .slice(-WATCHED_MAX)
+      .map(([id, { pos }]) => `watch=${id}:${pos}`)
+      .join("&");
     const answer = await request(`/v1/changes${watching && `?${watching}`}`, {
       headers: { accept: "text/event-stream" },
       signal: running.signal,
@@ -161,7 +166,7 @@ class Live {
   }
 
   private lost(error: unknown): void {
-    if (error instanceof Problem && error.status === 404) this.watched.clear(); // what was watched is gone
+    if (error instanceof Problem && error.status === 404) this.forgetNewest(); // one that is watched is gone
     this.failures += 1;
     this.become("offline");
     const most = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.failures, 8));
@@ -169,6 +174,12 @@ class Live {
       error instanceof Problem && error.isSignedOut ? BACKOFF_MAX_MS : most * (0.5 + Math.random() / 2);
     console.debug(`The stream was lost (${messageOf(error)}); again in ${Math.round(wait)} ms.`);
     this.retry = setTimeout(() => this.connect(), wait);
+  }
+
+  /** Runs that are not there are found by the one that was added last; the others are asked for again. */
+  private forgetNewest(): void {
+    const newest = [...this.watched.keys()].at(-1);
+    if (newest !== undefined) this.watched.delete(newest);
   }
 
   private become(state: LiveState): void {

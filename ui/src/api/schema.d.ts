@@ -2269,7 +2269,10 @@ export interface components {
              * @description The size of all that as JSON.
              */
             bytes: number;
-            /** Cut */
+            /**
+             * Cut
+             * @description Whether it is larger than `bytes_max`, and left out for that.
+             */
             cut: boolean;
             /** Instructions */
             instructions?: unknown;
@@ -2860,7 +2863,10 @@ export interface components {
              * @description The size of `output` as JSON.
              */
             output_bytes: number;
-            /** Output Cut */
+            /**
+             * Output Cut
+             * @description Whether `output` is larger than `bytes_max`, and null for that.
+             */
             output_cut: boolean;
             /** Pos */
             pos: number;
@@ -2999,6 +3005,7 @@ export interface components {
             head_run_id: string | null;
             /** Id */
             id: string;
+            /** @description The run that stands last in it: `{id, agent, status}`. */
             last_run: components["schemas"]["LastRunOut"] | null;
             /** Metadata */
             metadata: {

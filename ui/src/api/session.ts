@@ -13,10 +13,14 @@ export interface Me {
   readonly expires_at: string | null;
 }
 
+/** A session that is used is renewed; a tab that only listens asks who it is, now and then. */
+const RENEW_MS = 30 * 60_000;
+
 export function useMe(): UseQueryResult<Me> {
   return useQuery({
     queryKey: keys.me,
     staleTime: Number.POSITIVE_INFINITY,
+    refetchInterval: RENEW_MS,
     queryFn: async ({ signal }) => (await request("/v1/me", { signal })).json() as Promise<Me>,
   });
 }
