@@ -1,0 +1,282 @@
+"""What people do with the control plane, from end to end: two browsers, two servers, a server that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests import databases, long_runs
+from tests.ui import house as houses
+from tests.ui.browser import DESK, PHONE, visiting
+from tests.ui.conftest import House
+
+LONG_MS = 60_000
+
+
+def run_of(url: str, agent: str, input: Any, wait: int = 30) -> dict[str, Any]:
+    answer = httpx.post(f"{url}/v1/runs?wait={wait}", json={"agent": agent, "input": input}, timeout=wait + 10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def says(page: Page, agent: str, text: str) -> None:
+    """Write to an agent and send it."""
+    box = page.get_by_role("textbox", name=re.compile(f"Message to {agent}"))
+    box.fill(text)
+    box.press("Enter")
+
+
+# -- chat ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_streams_and_is_there_after_a_reload(browser: Browser, house: House) -> None:
+    with house.serve("--log-level", "error", verb="dev") as process, visiting(browser, process.url()) as visitor:
+        page = visitor.goes_to("chat?agent=talker")
+        says(page, "Talker", "go on")
+        talk = page.get_by_role("region", name="Conversation").or_(page.get_by_label("Conversation"))
+        expect(talk.first).to_contain_text("word3 word4")
+        assert "word1199" not in talk.first.inner_text(), "it streams"
+        page.reload()
+        expect(talk.first).to_contain_text("word1199", timeout=LONG_MS)
+        assert talk.first.inner_text().count("word1198") == 1
+        visitor.has_no_barriers("a conversation")
+        visitor.keeps_shot("chat-long")
+
+
+def test_a_chat_goes_on_when_its_server_was_killed_in_mid_stream(browser: Browser, house: House) -> None:
+    with house.serve(verb="dev") as process:
+        url = process.url()
+        port = int(url.rpartition(":")[2])
+        with visiting(browser, url) as visitor:
+            visitor.expects_error("Failed to load resource|ERR_")
+            page = visitor.goes_to("chat?agent=talker")
+            says(page, "Talker", "go on")
+            talk = page.get_by_label("Conversation").first
+            expect(talk).to_contain_text("word30 ")
+            process.send(signal.SIGKILL)
+            process.ends()
+            expect(page.get_by_role("status", name="Offline")).to_be_visible(timeout=LONG_MS)
+            with house.serve(verb="dev", port=port) as again:
+                again.url()
+                expect(talk).to_contain_text("word1199", timeout=LONG_MS)
+                text = talk.inner_text()
+                assert [text.count(f"word{n} ") for n in (0, 1, 500, 1198)] == [1, 1, 1, 1]
+                runs = httpx.get(f"{url}/v1/runs").json()["data"]
+                assert [run["status"] for run in runs] == ["succeeded"]
+
+
+def test_what_a_model_writes_is_inert(browser: Browser, house: House) -> None:
+    with house.serve(verb="dev") as process:
+        run = run_of(process.url(), "talker", "be hostile")
+        for size in (DESK, PHONE):
+            with visiting(browser, process.url(), size=size) as visitor:
+                for path in (f"chat/{run['thread_id']}", f"runs/{run['id']}?view=transcript&step=1"):
+                    page = visitor.goes_to(path)
+                    expect(page.get_by_text("שלום עולם").first).to_be_visible()
+                    assert "owned" not in page.title()
+                    assert page.locator("main script, main img").count() == 0
+                    assert page.locator("a[href^='javascript']").count() == 0
+                    assert "\x1b" not in page.locator("main").inner_text()
+                    assert "\u202e" not in page.locator("main").inner_text()
+                    visitor.fits()
+                    visitor.has_no_barriers()
+
+
+def test_a_result_of_5_mb_is_shown_in_part_and_can_be_had_whole(browser: Browser, house: House) -> None:
+    with house.serve(verb="dev") as process:
+        run = run_of(process.url(), "fetch", "x")
+        assert run["status"] == "succeeded", run["error"]
+        with visiting(browser, process.url()) as visitor:
+            page = visitor.goes_to(f"runs/{run['id']}?step=1")
+            panel = page.get_by_role("complementary", name="Step").or_(page.get_by_label("Step", exact=True))
+            expect(panel.first).to_contain_text(re.compile("5\\.0 MB|MB"))
+            assert page.evaluate("document.documentElement.innerText.length") < 500_000
+            visitor.keeps_shot("large-result")
+
+
+# -- approvals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_an_approval_is_raised_in_one_browser_and_decided_in_another(
+    browser: Browser, dialect: str, request: pytest.FixtureRequest
+) -> None:
+    """On PostgreSQL each browser has a server process of its own, on SQLite they share one."""
+    house: House = request.getfixturevalue("house" if dialect == "sqlite" else "postgres_house")
+    first = house.serve(verb="dev")
+    second = first if dialect == "sqlite" else house.serve(verb="dev")
+    with first, second, visiting(browser, first.url()) as asker, visiting(browser, second.url()) as decider:
+        inbox = decider.goes_to("approvals")
+        badge = inbox.get_by_role("navigation", name="Main").get_by_role("link", name="Approvals")
+        expect(badge).to_have_accessible_name("Approvals")
+        chat = asker.goes_to("chat?agent=talker")
+        says(chat, "Talker", "pay Ada")
+        question = chat.get_by_role("region", name=re.compile("^Question"))
+        expect(question).to_contain_text("money leaves the house")
+        expect(badge).to_have_accessible_name(re.compile("1 pending"))
+        inbox.get_by_role("link", name=re.compile("pay")).or_(
+            inbox.get_by_role("option", name=re.compile("pay"))
+        ).first.click()
+        inbox.get_by_role("button", name="Approve").click()
+        expect(badge).to_have_accessible_name("Approvals")
+        expect(question).to_have_count(0)
+        expect(chat.get_by_text("Done: paid 120.50 to Ada")).to_be_visible()
+        expect(chat.get_by_text(re.compile("[Aa]pproved")).first).to_be_visible()
+
+
+def test_two_people_who_decide_the_same_question_hear_of_each_other(browser: Browser, house: House) -> None:
+    with house.serve(verb="dev") as process:
+        run = run_of(process.url(), "talker", "pay Bob", wait=20)
+        approval = run["waiting_on"][0]["id"]
+        with visiting(browser, process.url()) as visitor:
+            page = visitor.goes_to(f"approvals/{approval}")
+            page.get_by_role("textbox", name=re.compile("[Nn]ote")).fill("what I wanted to say")
+            httpx.post(
+                f"{process.url()}/v1/approvals/{approval}/resolve", json={"decision": "reject", "note": "No."}
+            ).raise_for_status()
+            expect(page.get_by_text(re.compile("rejected", re.I)).first).to_be_visible()
+            expect(page.get_by_text("what I wanted to say").first).to_be_visible()
+            visitor.has_no_barriers()
+
+
+def test_the_inbox_by_keyboard_alone(browser: Browser, house: House) -> None:
+    with house.serve(verb="dev") as process:
+        for name in ("Ada", "Bob", "Cleo"):
+            run_of(process.url(), "talker", f"pay {name}", wait=20)
+        with visiting(browser, process.url()) as visitor:
+            page = visitor.goes_to()
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+            page.keyboard.press("g")
+            page.keyboard.press("a")
+            expect(page.get_by_role("heading", name="Approvals", level=1)).to_be_visible()
+            expect(page.get_by_text("Ada").first).to_be_visible()
+            page.keyboard.press("j")
+            expect(page).to_have_url(re.compile("/approvals/apr_"))
+            expect(page.get_by_role("region", name="Decide")).to_be_visible()
+            visitor.has_no_barriers("a question")
+            visitor.keeps_shot("approval")
+            page.keyboard.press("e")
+            amount = page.get_by_role("region", name=re.compile("Decide|question", re.I)).get_by_label("Amount")
+            amount = amount.or_(page.get_by_label(re.compile("^amount", re.I))).first
+            expect(amount).to_be_visible()
+            amount.focus()
+            page.keyboard.press("Control+a")
+            page.keyboard.type("99.5")
+            visitor.keeps_shot("approval-edited")
+            visitor.has_no_barriers("a question with other arguments")
+            page.keyboard.press("Control+Enter")
+            expect(page.get_by_text("Ada")).to_have_count(0)
+            page.keyboard.press("j")
+            page.keyboard.press("r")
+            page.keyboard.type("We pay Bob in March.")
+            page.keyboard.press("Control+Enter")
+            expect(page.get_by_text("Bob")).to_have_count(0)
+        found = httpx.get(f"{process.url()}/v1/approvals").json()["data"]
+        assert [row["status"] for row in found] == ["approved", "rejected", "pending"]
+        assert found[0]["arguments"]["amount"] == 99.5
+        assert found[1]["decisions"][0]["note"] == "We pay Bob in March."
+
+
+# -- time travel --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_forked_with_an_edit_by_keyboard_and_compared(browser: Browser, desk: str) -> None:
+    run = run_of(desk, "support", "Where is order 1143?")
+    with visiting(browser, desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}?step=2&fork=true")
+        dialog = page.get_by_role("dialog", name="Fork this run")
+        expect(dialog).to_be_visible()
+        dialog.get_by_role("radio", name=re.compile("result", re.I)).first.focus()
+        page.keyboard.press("Space")
+        editor = dialog.get_by_role("textbox").first
+        expect(editor).to_be_visible()
+        editor.focus()
+        page.keyboard.press("Control+a")
+        page.keyboard.type('"There is no order 1143."')
+        visitor.has_no_barriers("the fork dialog")
+        visitor.keeps_shot("fork")
+        page.keyboard.press("Control+Enter")
+        expect(dialog).to_have_count(0)
+        expect(page).not_to_have_url(re.compile(run["id"]))
+        forked = httpx.get(f"{desk}/v1/runs/{run['id']}/forks").json()["data"]
+        assert [fork["forked_from"] for fork in forked] == [{"run_id": run["id"], "at": 2}]
+        visitor.goes_to(f"runs/{run['id']}/diff/{forked[0]['id']}")
+        expect(page.get_by_text("There is no order 1143.").first).to_be_visible()
+        visitor.has_no_barriers("a comparison")
+        visitor.keeps_shot("diff")
+
+
+def test_a_run_is_replayed(browser: Browser, desk: str) -> None:
+    run = run_of(desk, "support", "Where is order 1143?")
+    with visiting(browser, desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}?view=replay")
+        page.get_by_role("button", name="Replay", exact=True).click()
+        expect(page.get_by_text(re.compile("identical", re.I)).first).to_be_visible(timeout=LONG_MS)
+        visitor.has_no_barriers("a replay")
+        visitor.keeps_shot("replay")
+
+
+@pytest.mark.parametrize("view", ["transcript", "timeline", "journal", "state", "forks"])
+def test_every_view_of_a_run_is_without_barriers(browser: Browser, desk: str, view: str) -> None:
+    run = run_of(desk, "support", "Where is order 1143?")
+    for theme in ("light", "dark"):
+        with visiting(browser, desk, theme=theme) as visitor:
+            page = visitor.goes_to(f"runs/{run['id']}?view={view}&step=2")
+            expect(page.get_by_role("tab", selected=True).first).to_be_visible()
+            expect(page.get_by_role("status", name=re.compile("Loading"))).to_have_count(0)
+            visitor.has_no_barriers()
+            visitor.fits()
+            visitor.keeps_shot(f"run-{view}-{theme}")
+
+
+def test_one_selection_drives_all_views_and_is_in_the_address(browser: Browser, desk: str) -> None:
+    run = run_of(desk, "nightly-restock", {"products_max": 3})
+    with visiting(browser, desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}?view=timeline")
+        page.get_by_text("find-low-stock").first.click()
+        expect(page).to_have_url(re.compile("step=3"))
+        page.get_by_role("tab", name="Journal").click()
+        expect(page).to_have_url(re.compile("view=journal.*step=3|step=3.*view=journal"))
+        address = page.url
+        with visiting(browser, desk) as other:
+            shared = other.context.new_page()
+            shared.goto(address)
+            expect(shared.get_by_role("tab", name="Journal", selected=True)).to_be_visible()
+            expect(shared.get_by_role("heading", name="find-low-stock")).to_be_visible()
+
+
+# -- much of it ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_20_000_steps_opens_with_few_rows(browser: Browser, house: House) -> None:
+    async def write() -> str:
+        from holdfast.domain.ids import RUN, text
+
+        async with databases.opened(house.database) as database:
+            from holdfast.store import principals
+
+            await database.write(None, principals.seed)
+            return text(RUN, await long_runs.add_workflow(database))
+
+    run_id = databases.in_thread(write)
+    with house.serve(verb="dev") as process, visiting(browser, process.url()) as visitor:
+        page = visitor.goes_to(f"runs/{run_id}?view=timeline")
+        expect(page.get_by_text("20,000").first).to_be_visible(timeout=LONG_MS)
+        for view in ("timeline", "journal"):
+            visitor.goes_to(f"runs/{run_id}?view={view}")
+            expect(page.get_by_role("row").nth(5)).to_be_visible(timeout=LONG_MS)
+            assert page.evaluate("document.querySelectorAll('*').length") < 4_000, "only what is seen is there"
+            visitor.keeps_shot(f"long-{view}")
+
+
+def test_the_pages_have_what_the_tests_count_on() -> None:
+    assert houses.WORDS.endswith("word1199")
+    assert asyncio.iscoroutinefunction(long_runs.add_workflow)
+    assert Path(houses.__file__).exists()
