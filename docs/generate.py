@@ -47,6 +47,7 @@ LIMITS: Final = {
     "VERSION_CHANGES_MAX": "changes of a definition that `run.version_changed` lists",
     "CHILD_DEPTH_MAX": "how deep child runs nest",
     "FORK_DEPTH_MAX": "how many other threads a branch may read: how deep forks of forks nest",
+    "OVERRIDES_MAX": "how often a run's instructions or model may become others, in retries and in the forks it is of",
     "HANDOFFS_MAX": "hand-offs in one run; a further one is refused, and the model is told",
     "TAGS_MAX": "tags of a run",
     "TAG_CHARS_MAX": "one tag",
@@ -176,6 +177,7 @@ REQUEST_CODES: Final = {
     "cross_site": "A request with a session's cookie, or one that signs in or out, that no page of this server made.",
     "child_depth": "A run would nest too deep.",
     "draining": "The process is stopping; another one, or the next start, will do it.",
+    "edit_needs_fork": "A retry goes on with what is recorded: fork the run to change it; the message says how.",
     "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it.",
     "effect_not_found": "There is no effect of this id, or it is another tenant's.",
     "event_conflict": "Another event was sent with this id.",
@@ -321,7 +323,10 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
     "run.succeeded": ("it ended; `successor` is the run that `ctx.restart` began", "output successor?"),
     "run.failed": ("it ended; see [errors](errors.md)", "error"),
     "run.cancelled": ("it ended because somebody asked for it", "reason"),
-    "run.retried": ("it was queued again after it had failed", "voids"),
+    "run.retried": (
+        "it was queued again after it had failed; `edits` are the instructions or the model from there on",
+        "voids edits?",
+    ),
     "run.compensating": (
         "before it ends as `status` says, what it did is undone",
         "status error? reason?",

@@ -19,7 +19,10 @@ export default defineConfig(({ command }) => ({
   },
   server: {
     port: 5173,
-    proxy: { "/v1": process.env.HOLDFAST_URL ?? "http://127.0.0.1:8484" },
+    // The Host stays the page's own: the server refuses what another site's page sends.
+    proxy: {
+      "/v1": { target: process.env.HOLDFAST_URL ?? "http://127.0.0.1:8484", changeOrigin: false },
+    },
   },
   test: { environment: "node", include: ["src/**/*.test.ts"] },
 }));

@@ -282,8 +282,9 @@ class MemoryContext:
         self.chosen.extend(request.key or "" for request in requests if request.contract.ledger)
         return ()
 
-    def overrides(self, key: str) -> None:
-        """No forks here."""
+    def overrides(self, key: str) -> tuple[()]:
+        """No forks here, no retries."""
+        return ()
 
     def begun(self, key: str) -> bool:
         """Nothing outlasts the process here."""

@@ -18,10 +18,11 @@ from holdfast.domain.ids import DEFAULT_TENANT, PrincipalId, RunId, ThreadId
 from holdfast.domain.journal import Entry
 from holdfast.domain.runs import RunStatus, RunView
 from holdfast.domain.threads import Message
-from holdfast.service import approvals, awaited, history, runs
+from holdfast.service import approvals, awaited, history, retrying, runs
 from holdfast.service import effects as effect_verbs
 from holdfast.service.approvals import Resolution
 from holdfast.service.awaited import NewEvent
+from holdfast.service.forks import Edits
 from holdfast.store import claims, effects, lineage
 from holdfast.store.approvals import ApprovalFilter
 from holdfast.testing.clock import FakeClock
@@ -133,8 +134,13 @@ async def cancel(hf: Holdfast, run: RunView, reason: str | None = None) -> runs.
     return await runs.cancel(hf.house, LOCAL_PRINCIPAL, run.run.id, reason)
 
 
-async def retry(hf: Holdfast, run: RunView, given: RunLimits | None = None) -> RunView:
-    return await ended(hf, (await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, given)).view)
+async def retry(hf: Holdfast, run: RunView, given: RunLimits | None = None, **edits: Any) -> RunView:
+    return await ended(hf, await requeued(hf, run, given, **edits))
+
+
+async def requeued(hf: Holdfast, run: RunView, given: RunLimits | None = None, **edits: Any) -> RunView:
+    """The same, without waiting for what becomes of it."""
+    return (await retrying.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, given, edits=Edits(**edits))).view
 
 
 async def within(work: Awaitable[Any], seconds: float = WITHIN_S) -> Any:

@@ -17,7 +17,7 @@ from holdfast.domain.encoding import decode
 from holdfast.domain.errors import Conflict
 from holdfast.domain.journal import EntryType
 from holdfast.domain.runs import RunStatus
-from holdfast.service import approvals, effects, runs
+from holdfast.service import approvals, effects, retrying, runs
 from holdfast.service.approvals import Resolution
 from holdfast.store import effects as effect_store
 from holdfast.store.approvals import ApprovalFilter
@@ -244,7 +244,7 @@ async def test_a_run_that_was_undone_is_not_retried(desk: Desk) -> None:
     hf = await opened(desk)
     run = await ended(hf, await start(hf, "trip", "fail"))
     with pytest.raises(Conflict) as refused:
-        await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id)
+        await retrying.retry(hf.house, LOCAL_PRINCIPAL, run.run.id)
     assert refused.value.code == "moved_on"
 
 

@@ -15,7 +15,7 @@ from holdfast.domain import limits
 from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.errors import Conflict, Invalid
 from holdfast.domain.runs import RunStatus
-from holdfast.service import runs
+from holdfast.service import retrying, runs
 from holdfast.store.runs import RunFilter
 from holdfast.testing import Call, ScriptedModel
 from holdfast.testing.clock import FakeClock
@@ -207,10 +207,10 @@ async def test_a_retry_is_refused_once_the_thread_has_moved_on(desk: Desk) -> No
     view = await outcome(hf, "w", True, thread="t")
     last = await outcome(hf, "w", False, thread="t")
     with pytest.raises(Conflict) as caught:
-        await runs.retry(hf.house, LOCAL_PRINCIPAL, view.run.id)
+        await retrying.retry(hf.house, LOCAL_PRINCIPAL, view.run.id)
     assert caught.value.code == "moved_on"
     with pytest.raises(Conflict) as caught:
-        await runs.retry(hf.house, LOCAL_PRINCIPAL, last.run.id)
+        await retrying.retry(hf.house, LOCAL_PRINCIPAL, last.run.id)
     assert caught.value.code == "not_failed"
 
 
@@ -241,7 +241,7 @@ async def test_a_time_that_no_calendar_has_is_refused_before_it_is_stored(desk: 
     for refused in (
         start(hf, "w", start_after=ms),
         start(hf, "w", deadline=ms),
-        runs.retry(hf.house, LOCAL_PRINCIPAL, failed.run.id, RunLimits(), deadline=ms),
+        retrying.retry(hf.house, LOCAL_PRINCIPAL, failed.run.id, RunLimits(), deadline=ms),
     ):
         with pytest.raises(Invalid) as said:
             await refused

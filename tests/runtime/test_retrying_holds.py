@@ -9,7 +9,7 @@ from holdfast.domain.access import LOCAL_PRINCIPAL
 from holdfast.domain.approvals import Approval, ApprovalStatus
 from holdfast.domain.encoding import decode
 from holdfast.domain.runs import RunStatus, RunView
-from holdfast.service import approvals, awaited, runs
+from holdfast.service import approvals, awaited, retrying
 from holdfast.service.approvals import Resolution
 from holdfast.store.approvals import ApprovalFilter
 from holdfast.testing.clock import FakeClock
@@ -45,7 +45,7 @@ async def failed_by_its_deadline(hf: Holdfast, clock: FakeClock, agent: str) -> 
 
 
 async def retried(hf: Holdfast, clock: FakeClock, run: RunView) -> RunView:
-    await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, RunLimits(), deadline=clock.now_ms() + 9 * HOUR_MS)
+    await retrying.retry(hf.house, LOCAL_PRINCIPAL, run.run.id, RunLimits(), deadline=clock.now_ms() + 9 * HOUR_MS)
     return await waiting(hf, run)
 
 
@@ -93,7 +93,7 @@ async def test_leave_for_a_call_that_failed_is_asked_again_before_another_try(de
     await answer(hf, first, decision="approve")
     run = await ended(hf, run)
     assert run.run.status is RunStatus.FAILED
-    await runs.retry(hf.house, LOCAL_PRINCIPAL, run.run.id)
+    await retrying.retry(hf.house, LOCAL_PRINCIPAL, run.run.id)
     run = await waiting(hf, run)
     assert len(calls) == 1, "nothing is done under the leave that was used"
     (second,) = await pending(hf)

@@ -84,9 +84,19 @@ class Ran:
     def seq(self) -> int:
         return max((one.seq or 0 for one in self.done), default=0)
 
-    def upto(self, seq: int) -> list[Done]:
+    def upto(self, seq: int, *, anew: bool) -> list[Done]:
+        """With the last step also the retry right behind it that declared it void; `anew`: all right behind it."""
         ends = next((n + 1 for n, one in enumerate(self.done) if one.seq == seq), 0)
-        return self.done[:ends]
+        kept = self.done[:ends]
+        if not kept:
+            return []
+        retries: list[Done] = []
+        for one in self.done[ends:]:
+            if one.seq is not None or one.run != kept[-1].run:
+                break
+            retries.append(one)
+        voiding = next((n + 1 for n, one in enumerate(retries) if one.key == kept[-1].key), 0)
+        return [*kept, *(retries if anew else retries[:voiding])]
 
     def steps(self) -> list[tuple[bytes, int, str, bytes, bool]]:
         void = {one.key for one in self.done if one.seq is None}
@@ -220,7 +230,7 @@ class World:
                 talk.said.append(one)
             elif one.run in ran_from and one.seq <= kept and _is_of(one, ran):
                 talk.said.append(replace(one, void=False))
-        done = ran.upto(kept)
+        done = ran.upto(kept, anew=edited is not None)
         if way == "message":
             payload = encode(asked.edits.message)
             position = len(talk.said) + 1

@@ -104,11 +104,12 @@ def test_the_navigation_opens_on_a_phone(browser: Browser, desk: str) -> None:
     with visiting(browser, desk, size=PHONE) as visitor:
         page = visitor.goes_to()
         settled(visitor)
-        expect(page.get_by_role("link", name="Runs")).to_be_hidden()
+        main = page.get_by_role("navigation", name="Main")
+        expect(main).to_be_hidden()
         page.get_by_role("button", name="Open the navigation").click()
-        page.get_by_role("link", name="Runs").click()
+        main.get_by_role("link", name="Runs").click()
         expect(page).to_have_url(re.compile("/ui/runs"))
-        expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
+        expect(main).to_be_hidden()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_the_server_may_be_gone_for_a_while(browser: Browser, house: House) -> N
                 again.url()
                 expect(page.get_by_role("status").filter(has_text="Live")).to_be_attached(timeout=30_000)
                 httpx.post(f"{again.url()}/v1/runs", json={"agent": "count", "input": 1}).raise_for_status()
-                expect(page.get_by_text("count").first).to_be_visible()
+                expect(page.get_by_text("count").locator("visible=true").first).to_be_visible()
 
 
 def test_there_are_no_pages_that_were_not_looked_at() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
 
 from tests.web.serving import Server, serving
 
@@ -151,6 +154,69 @@ async def test_a_failed_run_says_why_and_can_be_retried(either: Server) -> None:
         ("bad#1", 1, "voided"),
         ("bad#1", 2, "succeeded"),
     ]
+
+
+async def short(server: Server) -> dict[str, Any]:
+    """A run of two steps, a model's and a call's, that failed by its limit."""
+    run = await server.start("chat", "A lamp, please.", limits={"steps_max": 2}, wait=30)
+    assert (run["status"], run["error"]["code"], run["steps"]) == ("failed", "limit_steps", 2)
+    return run
+
+
+async def test_a_retry_goes_on_with_other_instructions_and_limits(either: Server) -> None:
+    run = await short(either)
+    path, key = f"/v1/runs/{run['id']}/retry", {"Idempotency-Key": "r-1"}
+    body = {"edits": {"instructions": "Be brief."}, "limits": {"steps_max": 20}}
+    first = await either.http.post(path, json=body, headers=key)
+    assert (first.status_code, first.json()["limits"]) == (202, {"steps_max": 20})
+    done = await either.settled(run["id"])
+    assert (done["id"], done["status"], done["steps"]) == (run["id"], "succeeded", 5)
+    again = await either.http.post(path, json=body, headers=key)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    other = await either.http.post(path, json={**body, "edits": {"model": "x"}}, headers=key)
+    assert other.json()["code"] in ("idempotency_conflict", "edit_not_possible")
+    asked = [(await either.http.get(f"/v1/runs/{run['id']}/steps/{seq}/prompt")).json() for seq in (1, 3, 5)]
+    assert [one["instructions"] for one in asked] == ["Sell lamps.", "Be brief.", "Be brief."]
+    (told,) = [e.data["data"] for e in await either.events(f"/v1/runs/{run['id']}/events") if e.type == "run.retried"]
+    assert told == {"voids": [], "edits": {"instructions": "Be brief."}}
+    replayed = await either.http.post(f"/v1/runs/{run['id']}/replay")
+    assert replayed.json()["verdict"] == "identical", replayed.text
+    seen = (await either.http.get(f"/v1/runs/{run['id']}/state", params={"at": 3})).json()
+    assert seen["seq" if "seq" in seen else "at"] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "says"),
+    [
+        ({"edits": {"output": "x"}}, "edit_needs_fork", '/fork with {"at": 2, "edits": {"output": …}}'),
+        ({"edits": {"output": None}}, "edit_needs_fork", '"at": 2'),
+        ({"edits": {"message": "x"}}, "edit_needs_fork", '/fork with {"at": 0, "edits": {"message": …}}'),
+        ({"edits": {"answer": "x"}}, "edit_needs_fork", "has an answer"),
+        ({"edits": {"model": "no such model"}}, "edit_not_possible", "This model cannot be asked"),
+        ({"edits": {"instructions": ""}}, "invalid_request", ""),
+        ({"edits": {"instructions": 7}}, "invalid_request", ""),
+        ({"edits": {"model": "x" * 256}}, "invalid_request", ""),
+        ({"edits": {"prompt": "x"}}, "invalid_request", ""),
+        ({"edits": []}, "invalid_request", ""),
+    ],
+)
+async def test_edits_that_a_retry_cannot_have(server: Server, body: Any, code: str, says: str) -> None:
+    run = await short(server)
+    refused = await server.http.post(f"/v1/runs/{run['id']}/retry", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, code), refused.text
+    assert says in refused.json()["detail"]
+    if "/fork" in says:
+        assert f"POST /v1/runs/{run['id']}/fork" in refused.json()["detail"]
+    assert (await server.http.get(f"/v1/runs/{run['id']}")).json() == run, "nothing of it is left"
+    fine = await server.http.post(f"/v1/runs/{run['id']}/retry", json={"edits": {}, "limits": None})
+    assert fine.status_code == 202
+
+
+async def test_a_workflow_is_retried_without_edits(server: Server) -> None:
+    run = await server.start("broken", wait=30)
+    refused = await server.http.post(f"/v1/runs/{run['id']}/retry", json={"edits": {"instructions": "x"}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "edit_not_possible")
+    assert "retry without edits" in refused.json()["detail"]
 
 
 async def test_only_the_last_failed_run_of_a_thread_can_be_retried(server: Server) -> None:

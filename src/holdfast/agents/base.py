@@ -19,7 +19,7 @@ from uuid import UUID
 
 from holdfast.domain import errors, ids, limits
 from holdfast.domain.agents import AgentKind
-from holdfast.domain.forks import Overrides
+from holdfast.domain.forks import Override
 from holdfast.domain.journal import NewBlob, StepKind
 from holdfast.domain.runs import RunLimits, Usage
 from holdfast.domain.threads import Message, Role
@@ -410,8 +410,8 @@ class RunContext(Context, Protocol):
         """What the ledger has to hold of calls that a step has chosen: for that step's `Outcome.ops`."""
         ...
 
-    def overrides(self, key: str) -> Overrides | None:
-        """Of a fork: the instructions or the model with which a step of its own is made; None for one it inherited."""
+    def overrides(self, key: str) -> Sequence[Override]:
+        """What a fork or retries say of the model step `key`, in order: not of one recorded before they were made."""
         ...
 
     def begun(self, key: str) -> bool:

@@ -8,7 +8,7 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     run.recovered       worker, lapses, void: [message_id]; what was shown of those messages is to be forgotten
     run.waiting         waiting_on: [{type, id, …}]
     run.succeeded       output, successor?: run_id      run.failed     error: {code, message, step?, retryable, …}
-    run.cancelled       reason                          run.retried    voids: [{key, attempt}]
+    run.cancelled       reason                          run.retried    voids: [{key, attempt}], edits?
     run.version_changed agent, from, to, changed        run.compensating  status, error | reason: how it will end
     step.opened         key, kind, name, attempt, and for a sleep due_at, for a child agent
     step.completed      seq, key, kind, name, attempt, status, output, started_at, ended_at, message_id?
@@ -131,7 +131,9 @@ def data_of(entry: AnyEntry, *, seq: int | None, written: Written | None, output
         case EntryType.RUN_WAITING:
             return {"waiting_on": waiting_on(decode(entry.payload)["waiting_on"])}
         case EntryType.RUN_RETRIED:
-            return {"voids": [{"key": key, "attempt": attempt} for key, attempt in decode(entry.payload)["voided"]]}
+            retried: Data = decode(entry.payload)
+            voids = [{"key": key, "attempt": attempt} for key, attempt in retried["voided"]]
+            return {"voids": voids, **({"edits": retried["edits"]} if "edits" in retried else {})}
         case (
             EntryType.RUN_FORKED
             | EntryType.RUN_STARTED

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from holdfast.domain import limits
 from holdfast.domain.approvals import ApprovalType
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import Invalid
@@ -107,26 +108,66 @@ def policy_json(stored: bytes | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What a fork's agent is from its first model call of its own on, as long as the same agent acts."""
+    """Other instructions and another model than the agent's; None leaves what there is."""
 
     instructions: str | None = None
     model: str | None = None
 
-    def stored(self) -> bytes | None:
-        given = {name: value for name, value in (("instructions", self.instructions), ("model", self.model)) if value}
-        return encode(given) if given else None
+    @property
+    def given(self) -> dict[str, str]:
+        said = (("instructions", self.instructions), ("model", self.model))
+        return {name: value for name, value in said if value is not None}
+
+    def over(self, earlier: Overrides) -> Overrides:
+        """Both, where this one has the last word."""
+        return Overrides(self.instructions or earlier.instructions, self.model or earlier.model)
 
 
-def overrides_of(stored: bytes | None) -> Overrides | None:
-    return None if stored is None else Overrides(**decode(stored))
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a fork or a retry says of the model calls recorded behind the entry `since`, the one that tells of it.
+
+    It is meant for the agent that makes the first of them. `forked`: whoever made this very fork said so; it is not of
+    a retry, nor of what the fork was made from.
+    """
+
+    since: int
+    said: Overrides
+    forked: bool = False
 
 
-def overriding(stored: bytes | None, journal: Journal, key: str, inherited: int) -> Overrides | None:
-    """What a fork changes in the step `key`: nothing in one that it has from others, up to the entry `inherited`."""
+def overridden(held: tuple[Override, ...], own: Override) -> tuple[Override, ...]:
+    """Those that held, and what is said now; `Invalid` if that was done too often."""
+    if not own.said.given:
+        return held
+    if len(held) >= limits.OVERRIDES_MAX:
+        raise Invalid(
+            f"Instructions or model of a run become others at most {limits.OVERRIDES_MAX} times: start a new one.",
+            code="edit_not_possible",
+        )
+    return (*held, own)
+
+
+def overrides_json(overrides: Iterable[Override]) -> bytes | None:
+    """A run's overrides as its row keeps them, in the order in which they came."""
+    kept = [{"since": one.since, **one.said.given, **({"forked": True} if one.forked else {})} for one in overrides]
+    return encode(kept) if kept else None
+
+
+def overrides_of(stored: bytes | None) -> tuple[Override, ...]:
+    found: list[dict[str, Any]] = [] if stored is None else decode(stored)
+    return tuple(
+        Override(one["since"], Overrides(one.get("instructions"), one.get("model")), bool(one.get("forked")))
+        for one in found
+    )
+
+
+def overriding(stored: bytes | None, journal: Journal, key: str) -> tuple[Override, ...]:
+    """Those under which the model step `key` was recorded, or is made if it is not recorded."""
     if stored is None:
-        return None
+        return ()
     recorded = journal.results.get(key)
-    return None if recorded is not None and recorded.pos <= inherited else overrides_of(stored)
+    return tuple(one for one in overrides_of(stored) if recorded is None or one.since < recorded.pos)
 
 
 def inherited(entries: Iterable[Entry]) -> list[Entry]:

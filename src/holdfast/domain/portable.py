@@ -25,6 +25,7 @@ from holdfast import _version
 from holdfast.domain import ids, limits
 from holdfast.domain.encoding import decode, encode, storable_text
 from holdfast.domain.errors import Damaged, HoldfastError, Invalid
+from holdfast.domain.forks import overrides_of
 from holdfast.domain.ids import MessageId, RunId, TenantId, ThreadId
 from holdfast.domain.journal import Entry, EntryType, Phase, StepKind, StepStatus
 from holdfast.domain.recorded import Place, RecordedRun, RunIds
@@ -337,6 +338,9 @@ def _demand_sound(recorded: RecordedRun) -> None:
                 raise ValueError(f"{entry.key} is recorded twice")
             steps.add(step)
     recorded.journal()
+    held: list[Any] = [(one.since, *one.said.given.values()) for one in overrides_of(recorded.overrides)]
+    if not all(isinstance(since, int) and all(isinstance(text, str) for text in texts) for since, *texts in held):
+        raise ValueError("overrides are other instructions or models, and behind which entry they hold")
     taken = [m.position for m in recorded.messages]
     if taken != sorted(set(taken)) or any(not 0 < n < recorded.input_position for n in taken):
         raise ValueError("messages before the run stand before its input, in order")

@@ -49,9 +49,9 @@ class RecordedRun:
     `entries`: the whole journal, by `pos`. `places`: which entries are messages. `messages`: those of the thread before
     the run's input, void ones too. `blobs`: what prompts name by hash. `arguments`: what the ledger holds of calls, by
     their steps' keys; for people only. `state`: what the thread published before the run. `redacted`: a hook changed it
-    on its way into a file, so what was put in place of the truth is not compared. `overrides`: of a fork, other
-    instructions or another model. `policed`: it was a fork, or called by one, so that not its rules alone decided on
-    its calls.
+    on its way into a file, so what was put in place of the truth is not compared. `overrides`: of a fork or a retried
+    run, other instructions or another model, and from where on. `policed`: it was a fork, or called by one, so
+    that not its rules alone decided on its calls.
     """
 
     of: RunIds

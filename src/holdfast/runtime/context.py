@@ -33,7 +33,7 @@ from holdfast.domain.errors import (
     Unavailable,
     UnscopedConcurrency,
 )
-from holdfast.domain.forks import Overrides, overriding
+from holdfast.domain.forks import Override, overriding
 from holdfast.domain.ids import MessageId
 from holdfast.domain.journal import (
     Entry,
@@ -524,8 +524,8 @@ class RunContext:
     def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
         return self.ledger.planned(requests)
 
-    def overrides(self, key: str) -> Overrides | None:
-        return overriding(self.run.overrides, self.journal, key, self.inherited)
+    def overrides(self, key: str) -> Sequence[Override]:
+        return overriding(self.run.overrides, self.journal, key)
 
     def begun(self, key: str) -> bool:
         return self.ledger.begun(key)

@@ -32,7 +32,7 @@ from holdfast.domain.errors import (
     UnscopedConcurrency,
     UserCodeFailed,
 )
-from holdfast.domain.forks import Overrides, overriding
+from holdfast.domain.forks import Override, overriding
 from holdfast.domain.journal import Entry, NewBlob, StepKind, StepStatus
 from holdfast.domain.messages import response_text
 from holdfast.domain.recorded import RecordedRun
@@ -421,8 +421,8 @@ class ReplayContext:
     def planned(self, requests: Sequence[ToolRequest]) -> tuple[Any, ...]:
         raise AssertionError(_NOT_HERE)
 
-    def overrides(self, key: str) -> Overrides | None:
-        return overriding(self.recorded.overrides, self.script.journal, key, self.recorded.inherited)
+    def overrides(self, key: str) -> Sequence[Override]:
+        return overriding(self.recorded.overrides, self.script.journal, key)
 
     def begun(self, key: str) -> bool:
         """Whether it began is not asked of a call that is recorded, and no other one is made."""

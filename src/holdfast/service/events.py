@@ -132,11 +132,12 @@ class Follower(ABC):
                 yield event
 
     async def told(self, *, polled: bool) -> AsyncIterator[Event]:
-        """What there is to tell now, for who follows several: what arrived, or, `polled`, what is stored."""
+        """What there is to tell now, for who follows several: with `polled` what is stored, and then what arrived: a
+        reader who comes in the middle of a message would else hear its pieces before what led to them."""
         signals = self._subscription.taken()
         if polled:
             self._house.hub.keep_listening(self._subscription)
-        async for event in self._heard(signals or ([LOOK] if polled else [])):
+        async for event in self._heard([LOOK, *signals] if polled else signals):
             yield event
 
     async def _heard(self, signals: Sequence[Signal]) -> AsyncIterator[Event]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
-from holdfast.domain.encoding import decode
+from holdfast.domain.forks import overrides_of
 from holdfast.domain.ids import RunId
 from holdfast.service import runs as run_verbs
 from holdfast.service.house import House
@@ -63,4 +63,5 @@ def _edited(run: Relative) -> list[str]:
     edited = [found[1].decode()] if found is not None else []
     if run.input_run is None:
         edited.append("message")
-    return [*edited, *(decode(run.overrides) or {})]
+    said = [one.said.given for one in overrides_of(run.overrides) if one.forked]
+    return [*edited, *(name for given in said for name in given)]

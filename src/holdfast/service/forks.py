@@ -25,11 +25,15 @@ from holdfast.domain.errors import Conflict, DefinitionError, Invalid, ModelFaul
 from holdfast.domain.forks import (
     EffectPolicy,
     Fresh,
+    Override,
     Overrides,
     Reads,
     Repeat,
     demand_editable,
     drawn,
+    overridden,
+    overrides_json,
+    overrides_of,
     policy_json,
     policy_of,
 )
@@ -79,6 +83,11 @@ class Edits:
         return "output" if self.output is not _NOTHING else "answer" if self.answer is not _NOTHING else None
 
     @property
+    def changed_record(self) -> str | None:
+        """What was recorded and is to be something else: `message`, which is the input, or a step's result."""
+        return "message" if self.message is not _NOTHING else self.result
+
+    @property
     def overrides(self) -> Overrides:
         return Overrides(self.instructions, self.model)
 
@@ -90,8 +99,8 @@ ABSENT = _NOTHING
 class ForkRun:
     """What a fork is asked to be. `limits` and `metadata` are the parent's unless given. `new` is `ask`, and of an
     imported run `simulate`, unless given. `through`: a branch that shows the step, whose own thread may be deleted.
-    `overrides`: what the edits do not say, of a run that is made again. `recorded`: plain steps hold to the record too,
-    as in a fork of an imported run."""
+    `overrides`: those of a run that is made again, all from the first step on. `recorded`: plain steps hold to the
+    record too, as in a fork of an imported run."""
 
     run_id: RunId
     at: int
@@ -111,18 +120,26 @@ class ForkRun:
 @dataclass(frozen=True, slots=True)
 class _Cut:
     """Where a fork leaves its parent. `kept`: the last step it keeps; `input`: the run whose input it keeps, or None;
-    `branch`: what its thread reads; `edited`: the step that it records itself with another result."""
+    `branch`: what its thread reads; `anew`: the step that it makes in its own way; `edited`: the same if it records it
+    with another result."""
 
     parent: Run
     kept: int
     pieces: tuple[RunPiece, ...]
     branch: tuple[ThreadPiece, ...]
     input: RunId | None
+    anew: Entry | None = None
     edited: Entry | None = None
 
     @property
     def pos(self) -> int:
         return self.pieces[-1].pos if self.pieces else 0
+
+    def overrides(self) -> tuple[Override, ...]:
+        """What holds of the parent's: also for a step made anew, what it was made with."""
+        upto = self.pos if self.anew is None else self.anew.pos
+        held = [one for one in overrides_of(self.parent.overrides) if one.since <= upto]
+        return tuple(Override(min(one.since, self.pos + 1), one.said) for one in held)
 
 
 async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None = None) -> Started:
@@ -135,7 +152,7 @@ async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None
     access.demand(principal, Scope.RUNS_WRITE)
     _demand_one_way(ask)
     if ask.edits.model is not None:
-        await asyncio.to_thread(_demand_model, ask.edits.model)
+        await asyncio.to_thread(demand_model, ask.edits.model)
     tenant_id = principal.tenant_id
     run_id = RunId(house.determinism.new_id())
     made: Run | None = None
@@ -171,8 +188,9 @@ def announce(house: House, made: Run) -> None:
     house.hub.work(made.agent)
 
 
-def _demand_model(name: str) -> None:
-    """In a thread: the first model of a provider brings the provider's SDK, which takes a second."""
+def demand_model(name: str) -> None:
+    """`Invalid` unless there is such a model. In a thread: the first model of a provider brings the provider's SDK,
+    which takes a second."""
     try:
         models.resolve(name)
     except (DefinitionError, ModelFault) as exc:
@@ -250,12 +268,14 @@ async def _cut(tx: Tx, parent: Run, head: Head, ask: ForkRun, agent: Agent) -> _
     kept = ask.at - 1 if edits.result is not None or anew else ask.at
     if edits.message is not _NOTHING:
         kept = -1
+    located = await lineage.step(tx, parent, ask.at) if kept == ask.at - 1 >= 0 else None
     before = await lineage.of_run(tx, parent.tenant_id, parent.id) if parent.input_run is not None else ()
     if kept > 0:
         source_id, source_thread, number = lineage.source_of(before, parent, kept)
         pos_max, seq_max = (before[number].pos, before[number].seq) if number < len(before) else (head.pos, head.seq)
         pos = await entries.pos_of_seq(tx, parent.tenant_id, source_id, kept, pos_max=pos_max, seq_max=seq_max)
         await _demand_not_undoing(tx, parent, source_id, pos)
+        pos = await _behind_retries(tx, parent, source_id, (kept, pos), (seq_max, pos_max), anew=located is not None)
     else:  # who wrote the input, which is the first entry, or may be left out too
         number, pos = 0, 1 + kept
         source_id, source_thread = parent.id, parent.thread_id
@@ -271,11 +291,28 @@ async def _cut(tx: Tx, parent: Run, head: Head, ask: ForkRun, agent: Agent) -> _
     below = inner[-1].last if inner else 0
     piece = ThreadPiece(source_thread, source_id, first, pos, last if last is not None else max(first - 1, below))
     cut = _Cut(parent, max(kept, 0), pieces, (*inner, piece), None if kept < 0 else parent.input_run or parent.id)
-    if edits.result is None and not anew:
+    if located is None:
         return cut
-    located = await lineage.step(tx, parent, ask.at)
-    assert located is not None, "at was compared with the journal's end"
     return await _edited(tx, cut, located.entry, located.run_id, ask, agent)
+
+
+async def _behind_retries(
+    tx: Tx, parent: Run, source_id: RunId, kept: tuple[int, int], most: tuple[int, int], *, anew: bool
+) -> int:
+    """Up to which entry steps are kept. Before a step that is made in another way there is also the retry that had it
+    made, and behind one that a retry declared void that retry: or the fork would find a failure there which does not
+    count any more. `kept` and `most`: `(seq, pos)` of the last kept step, and of what there is of the source."""
+    (seq, pos), (seq_max, pos_max) = kept, most
+    later = [one for one in await entries.retries(tx, parent.tenant_id, source_id) if pos < one[0] <= pos_max]
+    if later and seq < seq_max:
+        where = (tx, parent.tenant_id, source_id)
+        following = await entries.pos_of_seq(*where, seq + 1, pos_max=pos_max, seq_max=seq_max)
+        later = [one for one in later if one[0] < following]
+    if anew or not later:
+        return max((at for at, _ in later), default=pos)
+    last = await lineage.step(tx, parent, seq)
+    assert last is not None, "it was found by its number"
+    return next((at for at, keys in later if last.entry.key in keys), pos)
 
 
 async def _demand_not_undoing(tx: Tx, parent: Run, source_id: RunId, pos: int) -> None:
@@ -294,9 +331,9 @@ async def _edited(tx: Tx, cut: _Cut, step: Entry, source_id: RunId, ask: ForkRun
                 f"Step {ask.at} is of kind {step.kind}: instructions and model change from a model step on.",
                 code="edit_not_possible",
             )
-        return cut
+        return replace(cut, anew=step)
     demand_editable(step, edits.result)
-    return replace(cut, edited=step)
+    return replace(cut, anew=step, edited=step)
 
 
 async def _insert(
@@ -381,12 +418,19 @@ def _new_run(
         forked_at=ask.at,
         input_run=cut.input,
         branch=True,
-        overrides=ask.edits.overrides.stored() or ask.overrides,
+        overrides=overrides_json(_overrides(ask, cut)),
         effect_policy=policy.stored(),
         has_state=False,
         imported=False,
         archived=False,
     )
+
+
+def _overrides(ask: ForkRun, cut: _Cut) -> tuple[Override, ...]:
+    """With what the fork's model calls are made: as where it leaves its parent, but for what its edits say."""
+    here = cut.pos + 1
+    again = tuple(replace(one, since=here) for one in overrides_of(ask.overrides))
+    return overridden(again or cut.overrides(), Override(here, ask.edits.overrides, forked=True))
 
 
 def _first_entry(tx: Tx, ask: ForkRun, cut: _Cut, agent: Agent, run: Run) -> NewEntry:

@@ -16,6 +16,7 @@ from holdfast.domain import access, ids, limits, portable, states
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.errors import Damaged
+from holdfast.domain.forks import overrides_json, overrides_of
 from holdfast.domain.ids import MessageId, RunId, ThreadId, derived
 from holdfast.domain.journal import Entry, EntryType, NewBlob, NewEntry, NewMessage, Phase, StepKind, StepStatus
 from holdfast.domain.recorded import IMPORTED_KEY, Place, RecordedRun
@@ -205,7 +206,7 @@ class _Import:
             cancel_reason=recorded.cancel_reason if ended else _UNENDED,
             output_pos=_output_pos(journal),
             usage=_usage_of(journal),
-            overrides=recorded.overrides,
+            overrides=_overrides(recorded, journal),
             has_state=any(e.kind is StepKind.STATE and e.phase is Phase.RESULT for e in journal),
         )
         await self._add_rows(run, len(journal), max((e.seq or 0 for e in journal), default=0))
@@ -314,6 +315,15 @@ class _Import:
         ]
         parameters = moved.get(record["parameters"], record["parameters"])
         return encode({"segments": segments, "parameters": parameters, WAS: {now: was for was, now in moved.items()}})
+
+
+def _overrides(recorded: RecordedRun, journal: Sequence[Entry]) -> bytes | None:
+    """They hold behind the same entries, which have other numbers here. The input is no model step's, and the first."""
+
+    def now(since: int) -> int:
+        return max((pos for pos, entry in enumerate(journal, 1) if 0 < entry.pos <= since), default=1)
+
+    return overrides_json(replace(one, since=now(one.since)) for one in overrides_of(recorded.overrides))
 
 
 def _published(document: Document, at: int) -> NewEntry:

@@ -1,4 +1,4 @@
-"""What can be asked of runs: start, look, wait, cancel, retry. Each verb is one transaction."""
+"""What can be asked of runs: start, look, wait, cancel. Each verb is one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from holdfast.domain.forks import EffectPolicy
 from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, ApprovalId, RunId, TenantId, ThreadId, derived, text
 from holdfast.domain.journal import TERMINAL, EntryType, Located, NewEntry, StepKind, StepStatus
 from holdfast.domain.messages import response_text
-from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView, Undo
+from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
 from holdfast.domain.threads import Thread, ThreadStatus
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
@@ -692,7 +692,7 @@ async def _behind_a_waiting_run(house: House, view: RunView) -> bool:
     return holder is not None and holder.status is RunStatus.WAITING
 
 
-# -- stopping and going on ----------------------------------------------------------------------------------------
+# -- stopping -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -701,15 +701,6 @@ class CancelOutcome:
 
     view: RunView
     already: bool
-    replayed: bool = False
-    status: int = 202
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """A run that is queued again; `replayed` when an earlier request with the same key had done it."""
-
-    view: RunView
     replayed: bool = False
     status: int = 202
 
@@ -758,80 +749,3 @@ async def cancel(
     if not view.run.status.ended:  # asked to stop: its phase is another one now
         house.run_changed(tenant_id, run_id, view.run.status)
     return CancelOutcome(view, status == 200, replayed, status)
-
-
-async def retry(
-    house: House,
-    principal: Principal,
-    run_id: RunId,
-    given: RunLimits | None = None,
-    key: Key | None = None,
-    *,
-    deadline: int | None = None,
-) -> Retried:
-    """Queue a failed run again: what it recorded stays, the step at which it failed is declared void and runs anew.
-
-    `given` replaces the run's limits, and `deadline` (ms UTC) with them its calendar deadline. Raises `Conflict`:
-    `not_failed`, or `moved_on` when a later run of the thread, a parent or a successor has built on the failure.
-    """
-    access.demand(principal, Scope.RUNS_WRITE)
-    if deadline is not None:
-        storable_time(deadline, what="deadline")
-    tenant_id = principal.tenant_id
-    appended: list[tuple[Run, int, NewEntry]] = []
-
-    async def body(tx: Tx) -> Replay | None:
-        appended.clear()
-        run = await demand(tx, tenant_id, run_id)
-        replay = await once(tx, tenant_id, key, 202, run_id)
-        if replay is not None:
-            return replay
-        await heads.lock_threads(tx, [(tenant_id, run.thread_id)])
-        head = await heads.lock(tx, tenant_id, run_id)
-        run = await demand(tx, tenant_id, run_id)
-        assert head is not None
-        await _demand_retryable(tx, run)
-        entry = await _retried(tx, run)
-        epoch, pos = await heads.free(tx, head, fence=True, entries=1, lapses=0)
-        await heads.set_cancel(tx, tenant_id, run_id, False)
-        await runs.forget_cancel(tx, tenant_id, run_id)
-        await entries.add(tx, tenant_id, run_id, run.thread_id, epoch=epoch, pos=pos - 1, seq=head.seq, new=[entry])
-        if given is not None:
-            await runs.set_limits(tx, tenant_id, run_id, limits_json(given), deadline)
-        await runs.requeue(tx, tenant_id, run_id, RunStatus.FAILED, at=tx.now_ms)
-        appended.append((run, pos, entry))
-        return None
-
-    replay = await house.database.write(tenant_id, body)
-    for run, pos, entry in appended:
-        house.hub.entry(run.id, run.thread_id, pos, None, entry)
-        house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
-        house.hub.work(run.agent)
-    view = await look(house, tenant_id, run_id)
-    return Retried(view) if replay is None else Retried(view, replayed=True, status=replay.status)
-
-
-async def _demand_retryable(tx: Tx, run: Run) -> None:
-    if run.status is not RunStatus.FAILED:
-        raise Conflict(f"Only a failed run can be retried; this one is {run.status.value}.", code="not_failed")
-    if run.imported:
-        raise Conflict("The run was imported: it is there to be looked at, replayed and forked.", code="imported")
-    last = await runs.last_of_thread(tx, run.tenant_id, run.thread_id)
-    if run.undo is Undo.BEGUN:
-        raise Conflict("What this run did was undone: start a new one.", code="moved_on")
-    if last != run.id or run.parent_id is not None or run.successor_id is not None:
-        raise Conflict(
-            "Something has built on this run's failure already: a later run of the thread, or its parent.",
-            code="moved_on",
-        )
-
-
-async def _retried(tx: Tx, run: Run) -> NewEntry:
-    """The entry that voids the step at which the run failed. A step that was never recorded needs no voiding."""
-    failure: dict[str, Any] = decode(run.error) or {}
-    key = failure.get("step")
-    voided: list[list[object]] = []
-    if key is not None:
-        for entry in await entries.of_key(tx, run.tenant_id, run.id, key):
-            voided.append([key, entry])
-    return NewEntry(type=EntryType.RUN_RETRIED, at=tx.now_ms, payload=encode({"voided": voided[-1:]}))

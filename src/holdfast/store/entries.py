@@ -155,7 +155,7 @@ _BARE_STEPS = (
 )
 _STEP = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.seq == bindparam("b_seq"))
 # The type as text: with a parameter the database could not know that the index holds all of these.
-_RETRIES = select(_e.pos, _e.payload).where(*_OF_RUN, text("entries.type = 'run.retried'"))
+_RETRIES = select(_e.pos, _PAYLOAD).select_from(_WITH_BLOB).where(*_OF_RUN, text("entries.type = 'run.retried'"))
 _AT = select(*_COLUMNS).select_from(_WITH_BLOB).where(*_OF_RUN, _e.pos == bindparam("b_pos"))
 
 
@@ -209,9 +209,11 @@ async def voided(tx: Tx, tenant_id: TenantId, run_id: RunId, upto: int | None = 
 
 
 async def retries(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[int, frozenset[str]]]:
-    """Where a run was retried (`pos`), and the keys of the steps that this declared void (ix_entries_retried)."""
+    """Where a run was retried (`pos`), in order, and the keys of the steps that this declared void. Index
+    ix_entries_retried."""
     rows = await tx.all(_RETRIES, {"b_tenant_id": tenant_id, "b_run_id": run_id})
-    return [(pos, frozenset(key for key, _ in decode(payload)["voided"])) for pos, payload in rows]
+    found = [(row[0], frozenset(key for key, _ in decode(row[1])["voided"])) for row in rows]
+    return sorted(found, key=lambda one: one[0])  # here, or the order would tempt PostgreSQL to another index
 
 
 def as_voided(entry: Entry) -> Entry:

@@ -290,6 +290,7 @@ _SOFTEN = (
     )
     .values(on_busy_applied=bindparam("b_applied"))
 )
+_SET_OVERRIDES = update(schema.runs).where(*_THIS).values(overrides=bindparam("b_overrides"))
 _SET_LIMITS = (
     update(schema.runs)
     .where(*_THIS)
@@ -324,6 +325,11 @@ async def set_limits(tx: Tx, tenant_id: TenantId, run_id: RunId, limits: bytes |
     await tx.execute(
         _SET_LIMITS, {"b_tenant_id": tenant_id, "b_id": run_id, "b_limits": limits, "b_deadline": deadline}
     )
+
+
+async def set_overrides(tx: Tx, tenant_id: TenantId, run_id: RunId, overrides: bytes | None) -> None:
+    """With what the model calls of a retried run are made."""
+    await tx.execute(_SET_OVERRIDES, {"b_tenant_id": tenant_id, "b_id": run_id, "b_overrides": overrides})
 
 
 async def promote(tx: Tx, tenant_id: TenantId, thread_id: ThreadId) -> RunId | None:

@@ -22,10 +22,12 @@ from holdfast.store.base import Row, Tx
 _e = schema.entries.c
 _b = schema.blobs.c
 _OF_RUN = (_e.tenant_id == bindparam("b_tenant_id"), _e.run_id == bindparam("b_run_id"))
+_LARGE = select(_b.data).where(_b.tenant_id == _e.tenant_id, _b.hash == _e.payload_blob).correlate(schema.entries)
+_VOIDS = case((_e.type == EntryType.RUN_RETRIED.value, func.coalesce(_e.payload, _LARGE.scalar_subquery())))
 _BARE = (
     select(
         _e.pos, _e.type, _e.at, _e.epoch, _e.seq, _e.phase, _e.key, _e.kind, _e.name, _e.attempt, _e.status, _e.digest,
-        case((_e.type == EntryType.RUN_RETRIED.value, _e.payload)), _e.usage_requests, _e.usage_input_tokens,
+        _VOIDS, _e.usage_requests, _e.usage_input_tokens,
         _e.usage_output_tokens, _e.usage_cost_micros, _e.usage_priced, _e.started_at, _e.ended_at,
     )
     .where(*_OF_RUN, _e.pos > bindparam("b_after"), _e.pos <= bindparam("b_upto"))

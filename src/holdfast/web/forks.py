@@ -14,7 +14,7 @@ from holdfast.domain.access import Principal, Scope
 from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.ids import MessageId, RunId
 from holdfast.service import branches, forks, runs, threads
-from holdfast.service.forks import ABSENT, Edits, ForkRun
+from holdfast.service.forks import ForkRun
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key
 from holdfast.service.runs import Started
@@ -23,7 +23,7 @@ from holdfast.web import paging, routing, shapes, views
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
 from holdfast.web.routing import Reads as ReadsRuns
-from holdfast.web.runs import LimitsIn, Tag, Wait, house_of, runs_page
+from holdfast.web.runs import EditsIn, LimitsIn, Tag, Wait, house_of, runs_page
 from holdfast.web.threads import Reads as ReadsThreads
 
 router = routing.router()
@@ -37,30 +37,6 @@ class EffectsIn(Body):
     repeat: Repeat = Field(default=Repeat.REUSE, description="Calls that the parent has made.")
     new: Fresh | None = Field(default=None, description="Calls that it has not; `ask` unless the run was imported.")
     reads: Reads = Field(default=Reads.EXECUTE, description="Calls that only read.")
-
-
-class EditsIn(Body):
-    """What is different. At most one of `output`, `answer`, `message`; `instructions` and `model` run the step anew."""
-
-    output: Any = Field(
-        default=None,
-        description='Another result of the step: of a tool, of code, of a child; of a model a text, or `{"text", '
-        '"tool_calls": [{"tool", "args"}]}`.',
-    )
-    answer: Any = Field(default=None, description="Another answer to the question that the step is.")
-    message: Any = Field(default=None, description="Another input of the run; then `at` is 0.")
-    instructions: str | None = Field(default=None, min_length=1, max_length=limits.INSTRUCTIONS_CHARS_MAX)
-    model: str | None = Field(default=None, min_length=1, max_length=limits.MODEL_CHARS_MAX)
-
-    def edits(self) -> Edits:
-        given = self.model_fields_set
-        return Edits(
-            output=self.output if "output" in given else ABSENT,
-            answer=self.answer if "answer" in given else ABSENT,
-            message=self.message if "message" in given else ABSENT,
-            instructions=self.instructions,
-            model=self.model,
-        )
 
 
 class _HowIn(Body):

@@ -13,7 +13,8 @@ from holdfast.domain.access import Principal, Scope
 from holdfast.domain.errors import Conflict, Invalid
 from holdfast.domain.ids import PrincipalId, RunId, ThreadId
 from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus, RunView
-from holdfast.service import events, prompts, runs
+from holdfast.service import events, prompts, retrying, runs
+from holdfast.service.forks import ABSENT, Edits
 from holdfast.service.house import House
 from holdfast.service.runs import RunFilter, StartRun
 from holdfast.web import paging, routing, shapes, sse, streams, views
@@ -121,10 +122,39 @@ class CancelIn(Body):
     )
 
 
+class EditsIn(Body):
+    """What is different. At most one of `output`, `answer`, `message`; `instructions` and `model`: of model calls."""
+
+    output: Any = Field(
+        default=None,
+        description='Another result of the step: of a tool, of code, of a child; of a model a text, or `{"text", '
+        '"tool_calls": [{"tool", "args"}]}`.',
+    )
+    answer: Any = Field(default=None, description="Another answer to the question that the step is.")
+    message: Any = Field(default=None, description="Another input of the run; then `at` is 0.")
+    instructions: str | None = Field(default=None, min_length=1, max_length=limits.INSTRUCTIONS_CHARS_MAX)
+    model: str | None = Field(default=None, min_length=1, max_length=limits.MODEL_CHARS_MAX)
+
+    def edits(self) -> Edits:
+        given = self.model_fields_set
+        return Edits(
+            output=self.output if "output" in given else ABSENT,
+            answer=self.answer if "answer" in given else ABSENT,
+            message=self.message if "message" in given else ABSENT,
+            instructions=self.instructions,
+            model=self.model,
+        )
+
+
 class RetryIn(Body):
     """`limits` replace all limits of the run; without them it keeps its own."""
 
     limits: LimitsIn | None = None
+    edits: EditsIn | None = Field(
+        default=None,
+        description="`instructions` and `model` of all model calls from here on; an agent's run only. Whatever else "
+        "would change what is recorded: that is a fork.",
+    )
 
 
 def house_of(request: Request) -> House:
@@ -451,10 +481,11 @@ async def retry_run(
 ) -> Response:
     """Queue a failed run again. What it recorded stays; the step at which it failed runs anew."""
     key = await key_of(request, principal, idempotency_key)
-    given = None if body is None else body.limits
-    caps = None if given is None else given.caps()
-    deadline = None if given is None else ms_of(given.deadline)
+    given = body or RetryIn()
+    caps = None if given.limits is None else given.limits.caps()
+    deadline = None if given.limits is None else ms_of(given.limits.deadline)
+    edits = Edits() if given.edits is None else given.edits.edits()
     id = routing.run_id(run_id)
-    retried = await runs.retry(house_of(request), principal, id, caps, key, deadline=deadline)
+    retried = await retrying.retry(house_of(request), principal, id, caps, key, deadline=deadline, edits=edits)
     headers = routing.replay_headers(retried.replayed)
     return routing.json_response(views.run(retried.view), retried.status, headers)

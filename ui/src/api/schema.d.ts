@@ -1546,7 +1546,7 @@ export interface components {
         };
         /**
          * EditsIn
-         * @description What is different. At most one of `output`, `answer`, `message`; `instructions` and `model` run the step anew.
+         * @description What is different. At most one of `output`, `answer`, `message`; `instructions` and `model`: of model calls.
          */
         EditsIn: {
             /**
@@ -2528,6 +2528,8 @@ export interface components {
          * @description `limits` replace all limits of the run; without them it keeps its own.
          */
         RetryIn: {
+            /** @description `instructions` and `model` of all model calls from here on; an agent's run only. Whatever else would change what is recorded: that is a fork. */
+            edits?: components["schemas"]["EditsIn"] | null;
             limits?: components["schemas"]["LimitsIn"] | null;
         };
         /**

@@ -57,9 +57,9 @@ export function Nav({
   const [open, setOpen] = useState(false);
   const waiting = useQuery(attention(me));
   const places = PLACES.filter((place) => may(me, place.scope));
-  const total = (waiting.data?.approvals ?? 0) + (waiting.data?.effects ?? 0);
+  const total = waiting.data?.approvals ?? 0; // an unknown effect of a run under way is a question, too
   return (
-    <>
+    <header className="shrink-0 sm:flex">
       <div className="flex h-11 shrink-0 items-center gap-2 border-b border-line bg-surface px-2 sm:hidden">
         <IconButton
           label={open ? "Close the navigation" : "Open the navigation"}
@@ -110,7 +110,7 @@ export function Nav({
         <span className="grow" />
         <Foot me={me} onPalette={onPalette} onShortcuts={onShortcuts} />
       </div>
-    </>
+    </header>
   );
 }
 

@@ -64,7 +64,9 @@ function Commands({ onClose }: { onClose: () => void }) {
   const found = useMemo(() => matching(asked, commands), [asked, commands]);
   const current = Math.min(at, Math.max(0, found.length - 1));
   // biome-ignore lint/correctness/useExhaustiveDependencies: brought into view whenever another one is chosen
-  useEffect(() => chosen.current?.scrollIntoView({ block: "nearest" }), [current]);
+  useEffect(() => {
+    chosen.current?.scrollIntoView({ block: "nearest" }); // in braces: browsers answer with a promise, no clean-up
+  }, [current]);
   const run = (command: Command | undefined): void => {
     if (command === undefined) return;
     onClose();

@@ -31,7 +31,7 @@ export function SignIn({ open, again, onEntered }: { open: boolean; again: boole
       setBusy(false);
     }
   };
-  return (
+  const dialog = (
     <div
       role="dialog"
       aria-modal="true"
@@ -72,4 +72,5 @@ export function SignIn({ open, again, onEntered }: { open: boolean; again: boole
       </form>
     </div>
   );
+  return again ? dialog : <main>{dialog}</main>;
 }

@@ -22,6 +22,7 @@ const rootRoute = createRootRouteWithContext<{ cache: QueryClient }>()({
 const overview = createRoute({
   getParentRoute: () => rootRoute,
   path: "/",
+  validateSearch: search.overview,
   component: lazyRouteComponent(() => import("~/pages/overview/OverviewPage"), "OverviewPage"),
 });
 
@@ -84,6 +85,7 @@ const effects = createRoute({
 const agents = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents",
+  validateSearch: search.agents,
   component: lazyRouteComponent(() => import("~/pages/agents/AgentsPage"), "AgentsPage"),
 });
 

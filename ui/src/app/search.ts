@@ -31,10 +31,30 @@ function kept<T extends object>(found: T): { [K in keyof T]?: Exclude<T[K], unde
 }
 
 export const RUN_STATUSES = ["queued", "running", "waiting", "succeeded", "failed", "cancelled"] as const;
+export const EFFECT_STATUSES = [
+  "unknown",
+  "planned",
+  "started",
+  "committed",
+  "failed",
+  "abandoned",
+  "compensating",
+  "compensated",
+  "compensation_failed",
+] as const;
 export const APPROVAL_VIEWS = ["pending", "decided"] as const;
 export const APPROVAL_AGES = ["hour", "day", "week"] as const;
-export const RUN_VIEWS = ["transcript", "timeline", "journal", "state", "forks"] as const;
+export const RUN_VIEWS = ["transcript", "timeline", "journal", "state", "forks", "replay"] as const;
+export const STEP_OUTCOMES = ["succeeded", "failed", "voided", "open"] as const;
 export const STEP_TABS = ["output", "prompt", "effect", "raw"] as const;
+
+/** How far back: 24 hours unless it says otherwise. */
+export const OVERVIEW_DAYS = [1, 7] as const;
+
+export const overview = (given: Given) => {
+  const days = whole(given.days);
+  return kept({ days: OVERVIEW_DAYS.find((one) => one === days) });
+};
 
 export const chat = (given: Given) => kept({ agent: text(given.agent) });
 
@@ -57,6 +77,12 @@ export const runs = (given: Given) =>
     since: text(given.since),
     until: text(given.until),
     children: flag(given.children),
+    forked: flag(given.forked),
+    imported: flag(given.imported),
+    /** Runs that this one called. */
+    parent: text(given.parent),
+    /** One or two runs that are chosen to be compared, by their ids. */
+    pick: text(given.pick),
   });
 
 export const run = (given: Given) =>
@@ -65,17 +91,28 @@ export const run = (given: Given) =>
     /** The selected step, and what of it is shown. */
     step: whole(given.step),
     tab: oneOf(given.tab, STEP_TABS),
+    /** Whose step it is, when it is not this run's but that of a child shown below it. */
+    of: text(given.of),
+    /** Which steps are shown. */
+    kind: text(given.kind),
+    outcome: oneOf(given.outcome, STEP_OUTCOMES),
+    q: text(given.q),
     fork: flag(given.fork),
+    /** The replay whose result is shown. */
+    replay: text(given.replay),
   });
 
 export const diff = (given: Given) => kept({ at: whole(given.at), other_at: whole(given.other_at) });
 
 export const effects = (given: Given) =>
   kept({
-    status: text(given.status),
+    status: oneOf(given.status, EFFECT_STATUSES),
     tool: text(given.tool),
+    agent: text(given.agent),
     run: text(given.run),
     effect: text(given.effect),
   });
 
 export const agent = (given: Given) => kept({ version: text(given.version), against: text(given.against) });
+
+export const agents = (given: Given) => kept({ q: text(given.q) });

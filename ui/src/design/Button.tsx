@@ -69,6 +69,7 @@ export function IconButton({
     <Button
       {...rest}
       look={look}
+      size={size}
       aria-label={label}
       title={label}
       className={clsx(size === "sm" ? "w-7" : "w-8", "!px-0", className)}

@@ -3,7 +3,7 @@ import { json, jsonParseLinter } from "@codemirror/lang-json";
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { linter } from "@codemirror/lint";
 import { EditorState } from "@codemirror/state";
-import { EditorView, keymap, lineNumbers } from "@codemirror/view";
+import { EditorView, highlightSpecialChars, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { getNonce } from "get-nonce";
 import { useEffect, useRef } from "react";
@@ -37,6 +37,8 @@ const THEME = EditorView.theme({
   ".cm-scroller": { maxHeight: "50dvh" },
 });
 
+const parseLinter = jsonParseLinter();
+
 const COLOURS = HighlightStyle.define([
   { tag: tags.propertyName, color: "var(--c-accent-text)" },
   { tag: tags.string, color: "var(--c-ink)" },
@@ -44,6 +46,20 @@ const COLOURS = HighlightStyle.define([
   { tag: [tags.bool, tags.null], color: "var(--c-model)" },
   { tag: tags.punctuation, color: "var(--c-ink-3)" },
 ]);
+
+/**
+ * Text that is typed over a selection is put in by the editor itself. Left to the browser, Chromium writes what it keeps
+ * of the old text's style into a `style` attribute, which the page's policy forbids, and says so on the console.
+ */
+const OVER_SELECTION = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    if (event.inputType !== "insertText" || event.data === null || event.isComposing) return false;
+    if (view.state.selection.main.empty) return false;
+    event.preventDefault();
+    view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+    return true;
+  },
+});
 
 export default function CodeEditor({ value, onChange, label, minHeight = "6rem" }: JsonEditorProps) {
   const place = useRef<HTMLDivElement>(null);
@@ -65,15 +81,19 @@ export default function CodeEditor({ value, onChange, label, minHeight = "6rem" 
           bracketMatching(),
           indentOnInput(),
           json(),
-          linter(jsonParseLinter()),
+          // Nothing typed yet is nothing wrong.
+          linter((view) => (view.state.doc.length === 0 ? [] : parseLinter(view))),
           syntaxHighlighting(COLOURS),
           EditorView.lineWrapping,
+          // Marks that would turn the direction of the text around them, or hide, are shown as what they are.
+          highlightSpecialChars({ addSpecialChars: /[\u202a-\u202c\u2068]/ }),
           EditorView.cspNonce.of(getNonce() ?? ""),
-          EditorView.contentAttributes.of({ "aria-label": label }),
+          EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label }),
           EditorView.theme({ ".cm-content": { minHeight } }),
           THEME,
-          // Tab moves on to the next control: a form must never hold the keyboard.
-          keymap.of([...defaultKeymap, ...historyKeymap]),
+          OVER_SELECTION,
+          // Tab moves on to the next control, and Ctrl+Enter sends: a form must never hold the keyboard.
+          keymap.of([...defaultKeymap.filter(({ key }) => key !== "Mod-Enter"), ...historyKeymap]),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed.current(update.state.doc.toString());
           }),

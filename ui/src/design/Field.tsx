@@ -49,17 +49,22 @@ export interface FieldProps {
     "aria-invalid": boolean | undefined;
   }) => ReactNode;
   readonly className?: string;
+  /** What can be done with the value besides, at the end of the label's line. */
+  readonly actions?: ReactNode;
 }
 
 /** A labelled control with a hint, and what is wrong with what it holds. */
-export function Field({ label, hint, error, children, className }: FieldProps) {
+export function Field({ label, hint, error, children, className, actions }: FieldProps) {
   const id = useId();
   const described = error ? `${id}-error` : hint ? `${id}-hint` : undefined;
   return (
     <div className={clsx("flex flex-col gap-1", className)}>
-      <label htmlFor={id} className="text-xs font-medium text-ink-2">
-        {label}
-      </label>
+      <div className="flex min-w-0 items-center justify-between gap-2">
+        <label htmlFor={id} className="min-w-0 text-xs font-medium text-ink-2">
+          {label}
+        </label>
+        {actions}
+      </div>
       {children({ id, "aria-describedby": described, "aria-invalid": error ? true : undefined })}
       {error ? (
         <p id={`${id}-error`} className="text-xs text-bad">

@@ -9,18 +9,21 @@ export function PageHeader({
   lead,
   actions,
   crumbs,
+  oneRow = false,
 }: {
   title: string;
   lead?: ReactNode;
   actions?: ReactNode;
   crumbs?: ReactNode;
+  /** A long title is cut before the actions go to a row of their own. */
+  oneRow?: boolean;
 }) {
   useEffect(() => {
     document.title = `${title} · Holdfast`;
   }, [title]);
   return (
     <header className="flex min-h-13 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 border-b border-line bg-surface px-4 py-2 sm:px-5">
-      <div className="min-w-0 grow">
+      <div className={clsx("min-w-0 grow", oneRow && "basis-40")}>
         {crumbs && <div className="text-xs text-ink-3">{crumbs}</div>}
         <div className="flex min-w-0 flex-wrap items-center gap-x-2.5 gap-y-1">
           <h1 className="min-w-0 truncate text-lg font-semibold">{title}</h1>

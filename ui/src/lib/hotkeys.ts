@@ -10,6 +10,8 @@ export interface Hotkey {
   readonly does: string;
   readonly group: string;
   readonly run: () => void;
+  /** It works only while the focus is in there, or nowhere in particular. */
+  readonly within?: { readonly current: HTMLElement | null };
 }
 
 const SEQUENCE_MS = 900;
@@ -61,17 +63,35 @@ export function nameOf(
 
 function isWriting(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
-  return target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName);
+  if (target instanceof HTMLInputElement) return !/^(checkbox|radio|button|submit)$/.test(target.type);
+  return target.isContentEditable || /^(textarea|select)$/i.test(target.tagName);
+}
+
+/** Enter and space press the control that has the focus, before they mean anything else. */
+const isPressing = (name: string, target: EventTarget | null): boolean =>
+  (name === "enter" || name === "space") &&
+  target instanceof HTMLElement &&
+  target.matches("a, button, summary, input, [role=button], [role=radio], [role=tab], [role=option]");
+
+/** Arrows and their like belong to the part of the page that has the focus: another one scrolls with them. */
+function isThere({ within }: Hotkey, target: EventTarget | null): boolean {
+  if (within === undefined) return true;
+  if (!(target instanceof HTMLElement) || target === document.body || target.id === "page") return true;
+  return within.current?.contains(target) ?? false;
 }
 
 function pressed(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.isComposing) return;
   const name = nameOf(event);
   if (isWriting(event.target) && !name.startsWith("mod+")) return;
+  if (isPressing(name, event.target)) return;
   const inDialog =
     event.target instanceof Element &&
     event.target.closest("[role=dialog],[role=menu],[role=alertdialog]") !== null;
-  const all = [...declared].flatMap((one) => one.current).reverse();
+  const all = [...declared]
+    .flatMap((one) => one.current)
+    .filter((one) => isThere(one, event.target))
+    .reverse();
   const sequence = pending === "" ? name : `${pending} ${name}`;
   const found = all.find((one) => one.keys === sequence) ?? all.find((one) => one.keys === name);
   clearTimeout(timer);

@@ -31,6 +31,7 @@ from holdfast.agents.native.prompt import Prompt, Said
 from holdfast.agents.native.spec import AgentSpec
 from holdfast.agents.tools import ToolContext
 from holdfast.domain.encoding import decode, encode
+from holdfast.domain.forks import Override, Overrides
 from holdfast.domain.journal import StepKind
 from holdfast.domain.threads import Message, Role
 
@@ -56,10 +57,10 @@ class Turn:
     tool_failures: dict[str, int] = field(default_factory=dict[str, int])
     requests: dict[str, ToolRequest | Told] = field(default_factory=dict[str, "ToolRequest | Told"])
     handoffs: int = 0
-    # Of a fork: whose instructions or model are others, which model, and with what it is asked.
-    changed_agent: str | None = None
-    changed_model: Model | None = None
-    changed: Asked | None = None
+    # Of a fork or a retried run: for whom each override is meant, the last ones with what they made of `asked`, models.
+    meant_for: dict[Override, str] = field(default_factory=dict[Override, str])
+    changed: tuple[Overrides, Asked, Asked] | None = None
+    models: dict[str, Model] = field(default_factory=dict[str, Model])
 
     @property
     def spec(self) -> AgentSpec:
@@ -71,25 +72,27 @@ class Turn:
         return info_of(self.run, self.spec, self.model_calls)
 
     def ask_with(self, key: str) -> tuple[Asked, Callable[[], Awaitable[Model]]]:
-        """What the model step `key` asks with, and whom: in a fork it may be otherwise from its own first step on, as
-        long as the same agent acts. A recorded step needs no model, and finds none where there is no key for it."""
-        overrides = self.run.overrides(key)
-        if overrides is not None and self.changed_agent is None:
-            self.changed_agent = self.acting.id
-            self.changed = overridden(self.plan, overrides, self.asked.instructions)
-        if overrides is None or self.changed is None or self.changed_agent != self.acting.id:
+        """What the model step `key` asks with, and whom: it may be otherwise from a fork's first own step on, or behind
+        a retry, as long as the same agent acts. A recorded step needs no model, and finds none where there is no key
+        for it."""
+        said = Overrides()
+        for one in self.run.overrides(key):
+            if self.meant_for.setdefault(one, self.acting.id) == self.acting.id:
+                said = one.said.over(said)
+        if said == Overrides():
             return self.asked, self._own_model
-        if overrides.model is None:
-            return self.changed, self._own_model
-        return self.changed, partial(self._other_model, overrides.model)
+        if self.changed is None or self.changed[0] != said or self.changed[1] is not self.asked:
+            self.changed = said, self.asked, overridden(self.plan, said, self.asked.instructions)
+        model = self._own_model if said.model is None else partial(self._other_model, said.model)
+        return self.changed[2], model
 
     async def _own_model(self) -> Model:
         return self.acting.resolved_model()
 
     async def _other_model(self, name: str) -> Model:
-        if self.changed_model is None:
-            self.changed_model = await _resolved(self.run, name)
-        return self.changed_model
+        if name not in self.models:
+            self.models[name] = await _resolved(self.run, name)
+        return self.models[name]
 
     async def hand_over(self, agent: Agent) -> None:
         """From here on `agent` acts: its instructions, tools, settings and model. The output contract stays."""

@@ -30,7 +30,13 @@ it("puts all forks but the last one lane to the right", () => {
 });
 
 it("keeps the lines of all that is still open", () => {
-  const rows = rowsOf([leaf("a"), leaf("b", "a", 1), leaf("c", "b", 1), leaf("d", "b", 2), leaf("e", "a", 9)]);
+  const rows = rowsOf([
+    leaf("a"),
+    leaf("b", "a", 1),
+    leaf("c", "b", 1),
+    leaf("d", "b", 2),
+    leaf("e", "a", 9),
+  ]);
   expect(rows.map((row) => [row.of.id, row.lane, row.past])).toEqual([
     ["a", 0, []],
     ["b", 1, [0]],

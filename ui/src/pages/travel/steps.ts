@@ -1,6 +1,6 @@
 /** The steps of a run by number: what each is, without what it recorded. */
 
-import { keepPreviousData, type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
 import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
 import type { components, Step } from "~/api/types";
@@ -26,10 +26,13 @@ export interface Steps {
 /** Beyond these a step is named by its number alone. */
 const NAMED_MAX = 20_000;
 
-export function useSteps(runId: string): UseQueryResult<Steps> {
+/** How often a run that goes on is looked at again. */
+export const GROWS_MS = 3_000;
+
+export function useSteps(runId: string, grows = false): UseQueryResult<Steps> {
   return useQuery({
     queryKey: keys.ofRun(runId, "step-names"),
-    placeholderData: keepPreviousData,
+    refetchInterval: grows ? GROWS_MS : false,
     queryFn: async ({ signal }) => {
       const path = { run_id: runId };
       return body(

@@ -1,0 +1,1 @@
+var e=new Set([`succeeded`,`failed`,`cancelled`]),t=t=>e.has(t.status);export{t as n,e as t};

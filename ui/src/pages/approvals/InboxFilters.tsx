@@ -1,0 +1,94 @@
+import { X } from "lucide-react";
+import { useMemo } from "react";
+import { useAgents } from "~/api/hooks";
+import { APPROVAL_AGES } from "~/app/search";
+import { Button } from "~/design/Button";
+import { Choice } from "~/design/Choice";
+import { Id } from "~/design/Facts";
+import { Select } from "~/design/Field";
+import { Segmented } from "~/design/Segmented";
+import type { InboxSearch } from "./inbox";
+
+const AGE_WORDS: Readonly<Record<(typeof APPROVAL_AGES)[number], string>> = {
+  hour: "Over an hour old",
+  day: "Over a day old",
+  week: "Over a week old",
+};
+
+export function InboxFilters({
+  search,
+  onChange,
+}: {
+  search: InboxSearch;
+  onChange: (change: { [K in keyof InboxSearch]?: InboxSearch[K] | undefined }) => void;
+}) {
+  const agents = useAgents();
+  const known = useMemo(() => agents.data ?? [], [agents.data]);
+  const tools = useMemo(() => toolsOf(known, search.agent), [known, search.agent]);
+  const names = known.map((one) => one.id);
+  return (
+    <div
+      role="search"
+      aria-label="Filter"
+      className="grid shrink-0 grid-cols-3 gap-2 border-b border-line p-3"
+    >
+      <Segmented
+        label="Which questions"
+        className="col-span-3"
+        value={search.view ?? "pending"}
+        onChange={(view) => onChange({ view: view === "decided" ? view : undefined })}
+        options={[
+          { value: "pending", label: "Open" },
+          { value: "decided", label: "Decided" },
+        ]}
+      />
+      <Choice
+        label="Agent"
+        any="All agents"
+        value={search.agent}
+        options={names}
+        onChange={(agent) => onChange({ agent })}
+      />
+      <Choice
+        label="Tool"
+        any="All tools"
+        value={search.tool}
+        options={tools}
+        onChange={(tool) => onChange({ tool })}
+      />
+      <Select
+        aria-label="Age"
+        className="!h-7 !pl-1.5 !pr-0 !text-xs"
+        value={search.age ?? ""}
+        onChange={(event) => onChange({ age: APPROVAL_AGES.find((one) => one === event.target.value) })}
+      >
+        <option value="">Any age</option>
+        {APPROVAL_AGES.map((age) => (
+          <option key={age} value={age}>
+            {AGE_WORDS[age]}
+          </option>
+        ))}
+      </Select>
+      {search.run !== undefined && (
+        <Button
+          size="sm"
+          onClick={() => onChange({ run: undefined })}
+          aria-label={`All runs, not only ${search.run}`}
+        >
+          Run <Id id={search.run} />
+          <X size={12} aria-hidden />
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function toolsOf(
+  agents: readonly { id: string; tools: readonly { name: string }[] }[],
+  agent?: string,
+): string[] {
+  const names = agents
+    .filter((one) => agent === undefined || one.id === agent)
+    .flatMap((one) => one.tools.map((tool) => tool.name));
+  return [...new Set(names)].sort();
+}

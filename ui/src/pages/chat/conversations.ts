@@ -1,0 +1,139 @@
+/**
+ * The conversations that were looked at in this tab, each with what was heard of its runs. They live beside the pages, so
+ * that a chat that gets its address while it starts goes on without a break. What is heard is gathered for each frame.
+ *
+ * The pieces of a message come in one way only: by the answer to the request that started its run, if that came first, else
+ * by the tab's stream. Durable events may come in both; the second time they change nothing.
+ */
+
+import { useMemo, useSyncExternalStore } from "react";
+import { now } from "~/api/clock";
+import { live } from "~/api/live";
+import type { RunEvent } from "~/api/types";
+import { type Action, after, type Conversation, EMPTY } from "./conversation";
+
+export type Source = "stream" | "answer";
+
+const KEPT = 12;
+/** A page that nobody sees gets no frames. */
+const HIDDEN_MS = 250;
+
+export class Talk {
+  private state: Conversation = EMPTY;
+  private queue: RunEvent[] = [];
+  private scheduled = false;
+  private readonly listeners = new Set<() => void>();
+  private readonly watches = new Map<string, () => void>();
+  private readonly sources = new Map<string, Source>();
+  private readonly heard = new Set<string>();
+  private stopGaps: (() => void) | null = null;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    this.stopGaps ??= live.onGap(() => this.gap());
+    return () => {
+      this.listeners.delete(listener);
+      if (this.listeners.size > 0) return;
+      this.stopGaps?.();
+      this.stopGaps = null;
+      this.hear([]);
+    };
+  };
+
+  readonly snapshot = (): Conversation => this.state;
+
+  dispatch(action: Action): void {
+    this.flush();
+    this.become(after(this.state, action));
+  }
+
+  /** Listen to these runs, and to no others. */
+  hear(runIds: readonly string[]): void {
+    for (const [id, stop] of this.watches) {
+      if (runIds.includes(id)) continue;
+      stop();
+      this.watches.delete(id);
+    }
+    for (const id of runIds) {
+      if (this.watches.has(id)) continue;
+      const known = this.state.views.get(id);
+      if (known === undefined) this.dispatch({ type: "listened", runId: id, since: now() });
+      this.watches.set(
+        id,
+        live.watch(id, known?.pos ?? 0, (event) => this.take(event, "stream")),
+      );
+    }
+  }
+
+  /** Whether the tab's stream has told of this run. */
+  isHeard(runId: string): boolean {
+    return this.heard.has(runId);
+  }
+
+  take(event: RunEvent, source: Source): void {
+    if (source === "stream") this.heard.add(event.run_id);
+    if (event.type === "message.delta" && !this.isFrom(source, event.data.message_id)) return;
+    this.queue.push(event);
+    if (this.scheduled) return;
+    this.scheduled = true;
+    const flush = (): void => this.flush();
+    if (document.visibilityState === "hidden") setTimeout(flush, HIDDEN_MS);
+    else requestAnimationFrame(flush);
+  }
+
+  /** The answer to a request that started a run is over, before its message was. */
+  lost(): void {
+    for (const [id, source] of this.sources) if (source === "answer") this.sources.delete(id);
+    this.gap();
+  }
+
+  private isFrom(source: Source, messageId: unknown): boolean {
+    if (typeof messageId !== "string") return false;
+    const known = this.sources.get(messageId);
+    if (known === undefined) this.sources.set(messageId, source);
+    return known === undefined || known === source;
+  }
+
+  private gap(): void {
+    const except = new Set([...this.sources].flatMap(([id, source]) => (source === "answer" ? [id] : [])));
+    this.dispatch({ type: "gap", except });
+  }
+
+  private flush(): void {
+    this.scheduled = false;
+    if (this.queue.length === 0) return;
+    const events = this.queue;
+    this.queue = [];
+    this.become(after(this.state, { type: "heard", events }));
+  }
+
+  private become(next: Conversation): void {
+    if (next === this.state) return;
+    this.state = next;
+    for (const listener of this.listeners) listener();
+  }
+}
+
+const talks = new Map<string, Talk>();
+
+export function talkOf(threadId: string): Talk {
+  const known = talks.get(threadId) ?? new Talk();
+  talks.delete(threadId);
+  talks.set(threadId, known);
+  for (const [id] of talks) {
+    if (talks.size <= KEPT) break;
+    talks.delete(id);
+  }
+  return known;
+}
+
+export const useTalk = (talk: Talk): Conversation => useSyncExternalStore(talk.subscribe, talk.snapshot);
+
+/** The state of each run, as far as it was heard; as one text, so that it is the same while messages only grow. */
+export const useStatuses = (talk: Talk): ReadonlyMap<string, string> => {
+  const mark = useSyncExternalStore(talk.subscribe, () => marked(talk.snapshot()));
+  return useMemo(() => new Map(mark.split(" ").map((one) => one.split("=") as [string, string])), [mark]);
+};
+
+const marked = ({ views }: Conversation): string =>
+  [...views.values()].map(({ runId, status }) => `${runId}=${status ?? ""}`).join(" ");
