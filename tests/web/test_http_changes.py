@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from holdfast.bus.base import Delta
 from holdfast.domain import ids, limits
-from holdfast.domain.ids import DEFAULT_TENANT
+from holdfast.domain.ids import DEFAULT_TENANT, RunId, ThreadId
+from holdfast.service import events
 from tests.web.serving import ADMIN, Event, Server, outsider, parsed, serving, until
 
 WATCHED_S = 20
@@ -289,3 +291,17 @@ async def test_a_quiet_stream_shows_that_it_is_alive(either: Server, monkeypatch
         async for line in response.aiter_lines():
             if line == ": ping":
                 return
+
+
+async def test_who_comes_in_the_middle_of_a_message_hears_first_what_led_to_it(either: Server) -> None:
+    """Pieces that arrive before the first look at the store do not stand in its way."""
+    run = await either.start("echo", 1, wait=30)
+    run_id = RunId(ids.parse(ids.RUN, run["id"]))
+    follower = await events.of_run(either.house, ADMIN, run_id, 0)
+    try:
+        thread_id = ThreadId(ids.parse(ids.THREAD, run["thread_id"]))
+        either.house.hub.delta(thread_id, Delta(run_id, "message.delta", {"message_id": "msg_x", "text": "…"}, 1))
+        told = [event.pos async for event in follower.told(polled=True)]
+    finally:
+        follower.close()
+    assert told[:2] == [1, 2]
