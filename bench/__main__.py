@@ -224,6 +224,28 @@ def longruns() -> None:
             say(name, f"{one['ms']:,.0f} ms", stall)
 
 
+def pages() -> None:
+    found = measured("bench.pages")
+    print(f"\nThe control plane in a browser (SQLite, {found['steps']:,} steps, {found['runs']:,} runs)")
+    for name in ("timeline", "journal", "transcript", "list of runs"):
+        one = found[name]
+        task = f"longest task {one['opening_longest_task_ms']:.0f} ms"
+        say(f"open the {name}", f"{one['open_ms']:,.0f} ms", task)
+        say(f"  scroll it: late frames of {one['frames']}", f"{one['late_frames']}", f"{one['long_tasks']} long tasks")
+    lists = found["lists"]
+    say(
+        f"a page of 200 runs, of {lists['pages']}",
+        f"{lists['first_ms']:.1f} ms",
+        f"at the end {lists['last_ms']:.1f} ms",
+    )
+    chat = found["chat"]
+    say(
+        f"a chat at 200 tokens/s: late frames of {chat['frames']}",
+        f"{chat['late_frames']}",
+        f"{chat['long_tasks']} long tasks",
+    )
+
+
 def _forks(found: dict[str, Any]) -> None:
     middle, end = (found[f"long_{where}_ms"] / found[f"short_{where}_ms"] for where in ("middle", "end"))
     say("fork of a 1,000-step run / of a 10-step run, in the middle", f"{middle:.2f}", "at most 1.2")
@@ -283,6 +305,7 @@ SECTIONS: dict[str, Callable[[], None]] = {
     "holds": holds,
     "timetravel": timetravel,
     "longruns": longruns,
+    "pages": pages,
     "wakeups": wakeups,
     "footprint": footprint,
 }

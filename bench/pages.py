@@ -153,10 +153,15 @@ def main() -> None:
                 ("timeline", f"runs/{found['workflow']}?view=timeline", "gather 3"),
                 ("journal", f"runs/{found['workflow']}?view=journal", "fetch"),
                 ("transcript", f"runs/{found['conversation']}?view=transcript", "look_up"),
-                ("runs", "runs", "small"),
+                ("list of runs", "runs", "small"),
             ):
                 times = [opened(page, f"{url}/ui/{address}", shows) for _ in range(OPENINGS)]
-                result[name] = {"open_ms": statistics.median(times), **scrolled(page)}
+                opening = observed(page)["longest_task_ms"]
+                result[name] = {
+                    "open_ms": statistics.median(times),
+                    "opening_longest_task_ms": opening,
+                    **scrolled(page),
+                }
             page.goto(f"{url}/ui/chat?agent=talker")
             box = page.get_by_role("textbox", name="Message to Talker")
             box.fill("go on")

@@ -277,3 +277,53 @@ def test_the_pages_have_what_the_tests_count_on() -> None:
     assert houses.WORDS.endswith("word1199")
     assert asyncio.iscoroutinefunction(long_runs.add_workflow)
     assert Path(houses.__file__).exists()
+
+
+# -- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 429, 500, 502, 503])
+def test_every_error_of_the_api_is_shown_and_leaves_the_page_usable(browser: Browser, desk: str, status: int) -> None:
+    with visiting(browser, desk) as visitor:
+        visitor.expects_error(f"status of {status}")
+        body = '{"code": "made_up", "title": "No", "detail": "What was wrong, <b>in words</b>.", "request_id": "req-7"}'
+        problem = body if status != 502 else "<html>Bad Gateway</html>"
+        visitor.page.route(
+            re.compile(r"/v1/runs\?"),
+            lambda route: route.fulfill(status=status, content_type="application/problem+json", body=problem),
+        )
+        page = visitor.goes_to("runs")
+        alert = page.get_by_role("alert").first
+        expect(alert).to_be_visible()
+        if status in (400, 409, 422, 429, 500, 503):
+            expect(alert).to_contain_text("What was wrong, <b>in words</b>.")
+        visitor.has_no_barriers()
+        visitor.page.unroute_all()
+        page.get_by_role("navigation", name="Main").get_by_role("link", name="Agents").click()
+        expect(page.get_by_role("heading", name="Agents", level=1)).to_be_visible()
+
+
+def test_a_clock_that_is_hours_off_shows_the_right_times(browser: Browser, desk: str) -> None:
+    run_of(desk, "support", "Where is order 1143?")
+    with visiting(browser, desk) as visitor:
+        visitor.page.add_init_script("const real = Date.now; Date.now = () => real() + 3 * 3_600_000;")
+        page = visitor.goes_to("runs")
+        first = page.get_by_role("row").nth(1).locator("time").first
+        expect(first).to_have_text(re.compile(r"just now|\d+ s ago|\d+ min ago"))
+
+
+def test_a_journal_is_exported_and_imported(browser: Browser, desk: str, tmp_path: Path) -> None:
+    run = run_of(desk, "support", "Where is order 1143?")
+    with visiting(browser, desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}")
+        page.get_by_role("button", name="More actions").click()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name="Export journal").click()
+        file = tmp_path / "run.jsonl"
+        download.value.save_as(file)
+        visitor.goes_to("runs")
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.locator("input[type=file]").set_input_files(file)
+        expect(page).to_have_url(re.compile("/runs/run_"))
+        expect(page.get_by_text("imported").first).to_be_visible()
+        assert run["id"] not in page.url

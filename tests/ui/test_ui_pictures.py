@@ -61,7 +61,7 @@ def run(visitor: Visitor, ids: dict[str, str]) -> None:
 
 def fork(visitor: Visitor, ids: dict[str, str]) -> None:
     page = visitor.goes_to(f"runs/{ids['seed-asked']}?view=timeline&step=2&fork=true")
-    expect(page.get_by_role("dialog", name="Fork this run")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Fork this run").get_by_role("textbox").first).to_be_visible()
 
 
 def diff(visitor: Visitor, ids: dict[str, str]) -> None:

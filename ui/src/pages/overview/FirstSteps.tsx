@@ -11,20 +11,21 @@ import { keys } from "~/api/keys";
 import type { ApprovalRow, Page, Run } from "~/api/types";
 import { IconButton } from "~/design/Button";
 import { noteFirst, useFirsts } from "~/lib/firsts";
-import { type FirstStep, firstSteps } from "./firstSteps";
+import { type FirstStep, firstSteps, isOwn } from "./firstSteps";
 
 const DECIDED_LOOKED_AT = 50;
+const FORKS_LOOKED_AT = 20;
 
 export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: readonly ApprovalRow[] }) {
   const firsts = useFirsts();
   const agents = useAgents();
   const cache = useQueryClient();
   const forks = useQuery({
-    queryKey: keys.runs({ forked: true, limit: 1 }),
+    queryKey: keys.runs({ forked: true, limit: FORKS_LOOKED_AT }),
     queryFn: ({ signal }) =>
-      body(api.GET("/v1/runs", { params: { query: { forked: true, limit: 1 } }, signal })) as Promise<
-        Page<Run>
-      >,
+      body(
+        api.GET("/v1/runs", { params: { query: { forked: true, limit: FORKS_LOOKED_AT } }, signal }),
+      ) as Promise<Page<Run>>,
   });
   const decided = useQuery({
     queryKey: keys.approvals({ status: "approved", limit: DECIDED_LOOKED_AT }),
@@ -50,7 +51,7 @@ export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: r
   });
   const left = steps.filter((step) => !step.done).length;
   if (left === 0 || firsts.has("dismissed")) return null;
-  return <Steps steps={steps} isNew={runs.length === 0} />;
+  return <Steps steps={steps} isNew={!runs.some(isOwn)} />;
 }
 
 function Steps({ steps, isNew }: { steps: readonly FirstStep[]; isNew: boolean }) {

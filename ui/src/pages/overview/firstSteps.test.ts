@@ -3,7 +3,7 @@ import type { Agent, ApprovalRow, Run } from "~/api/types";
 import { type Evidence, firstSteps } from "./firstSteps";
 
 const nothing: Evidence = { runs: [], forks: [], decided: [], pending: [], agents: [], firsts: new Set() };
-const run = { id: "run_1", status: "succeeded", steps: 3 } as Run;
+const run = { tags: [] as string[], id: "run_1", status: "succeeded", steps: 3 } as Run;
 const done = (found: Partial<Evidence>) =>
   firstSteps({ ...nothing, ...found }).flatMap((step) => (step.done ? [step.id] : []));
 
@@ -40,4 +40,10 @@ it("leads to the agent that asks for leave", () => {
   const [chat, approve] = firstSteps({ ...nothing, agents: [agent] });
   expect(chat?.search).toEqual({ agent: "desk" });
   expect(approve?.says).toContain("Desk asks for leave before refund");
+});
+
+it("does not count what was there before anybody came", () => {
+  const seeded = { ...run, tags: ["seed"] };
+  expect(done({ runs: [seeded], forks: [seeded] })).toEqual([]);
+  expect(done({ runs: [seeded, run] })).toEqual(["chat"]);
 });

@@ -22,8 +22,14 @@ export interface FirstStep {
   readonly done: boolean;
 }
 
+/** Runs with this tag were there before anybody came: the demo makes some. */
+const SEED = "seed";
+
+export const isOwn = (run: Pick<Run, "tags">): boolean => !run.tags.includes(SEED);
+
 export function firstSteps(found: Evidence): readonly FirstStep[] {
-  const { runs, forks, decided, pending, agents, firsts } = found;
+  const { runs, decided, pending, agents, firsts } = found;
+  const forks = found.forks.filter(isOwn);
   const run = runs.find((one) => one.status !== "queued" && one.steps > 1) ?? runs[0];
   const place = run === undefined ? "/runs" : `/runs/${run.id}`;
   // Whoever can do most is the one to talk to first.
@@ -43,7 +49,7 @@ export function firstSteps(found: Evidence): readonly FirstStep[] {
       to: "/chat",
       ...(talker !== undefined && { search: { agent: talker.id } }),
       action: "Open the chat",
-      done: runs.length > 0,
+      done: runs.some(isOwn),
     },
     {
       id: "approve",
