@@ -50,7 +50,11 @@ def test_a_chat_streams_and_is_there_after_a_reload(browser: Browser, house: Hou
         visitor.keeps_shot("chat-long")
 
 
-def test_a_chat_goes_on_when_its_server_was_killed_in_mid_stream(browser: Browser, house: House) -> None:
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_a_chat_goes_on_when_its_server_was_killed_in_mid_stream(
+    browser: Browser, dialect: str, request: pytest.FixtureRequest
+) -> None:
+    house: House = request.getfixturevalue("house" if dialect == "sqlite" else "postgres_house")
     with house.serve(verb="dev") as process:
         url = process.url()
         port = int(url.rpartition(":")[2])
@@ -99,6 +103,26 @@ def test_a_result_of_5_mb_is_shown_in_part_and_can_be_had_whole(browser: Browser
             expect(panel.first).to_contain_text(re.compile("5\\.0 MB|MB"))
             assert page.evaluate("document.documentElement.innerText.length") < 500_000
             visitor.keeps_shot("large-result")
+
+
+def test_a_message_is_edited_on_a_branch_and_the_tree_shows_both(browser: Browser, desk: str) -> None:
+    run = run_of(desk, "support", "Where is order 1143?")
+    with visiting(browser, desk) as visitor:
+        page = visitor.goes_to(f"chat/{run['thread_id']}")
+        said = page.get_by_label("Conversation").first
+        expect(said).to_contain_text("Where is order 1143?")
+        page.get_by_role("button", name="Edit the message, on a branch").first.click()
+        box = page.get_by_role("textbox", name="The message")
+        box.fill("Where is order 1139?")
+        box.press("Enter")
+        expect(page).not_to_have_url(re.compile(run["thread_id"]))
+        expect(said).to_contain_text("Order 1139")
+        page.get_by_role("button", name="This thread: more").click()
+        page.get_by_role("menuitem", name="Branches…").click()
+        branches = page.get_by_role("list", name="Branches of the conversation")
+        expect(branches.get_by_role("listitem")).to_have_count(2)
+        visitor.has_no_barriers("the tree of a conversation")
+        visitor.keeps_shot("branches")
 
 
 # -- approvals ----------------------------------------------------------------------------------------------------

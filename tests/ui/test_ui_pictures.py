@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.cli.processes import ROOT, WAIT_S
-from tests.ui.browser import Visitor, visiting
+from tests.ui.browser import Theme, Visitor, visiting
 
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1280, 800)
@@ -85,15 +85,18 @@ WALK: dict[str, Walk] = {
 }
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", WALK)
-def test_the_walk_shows_what_the_pictures_show(browser: Browser, desk: str, name: str) -> None:
+def test_the_walk_shows_what_the_pictures_show(browser: Browser, desk: str, name: str, theme: Theme) -> None:
     ids = known(desk)
-    with visiting(browser, desk, size=SIZE) as visitor:
+    with visiting(browser, desk, size=SIZE, theme=theme) as visitor:
         WALK[name](visitor, ids)
         settled(visitor.page)
         visitor.page.evaluate("document.fonts.ready")
-        taken = visitor.keeps_shot(f"walk-{name}")
-        if os.environ.get("HOLDFAST_PICTURES") == "1":
+        taken = visitor.keeps_shot(f"walk-{name}-{theme}")
+        visitor.has_no_barriers(name)
+        visitor.fits()
+        if os.environ.get("HOLDFAST_PICTURES") == "1" and theme == "light":
             IMAGES.mkdir(exist_ok=True)
             shutil.copyfile(taken, IMAGES / f"{name}.png")
 

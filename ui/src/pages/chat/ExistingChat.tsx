@@ -1,8 +1,8 @@
 /** A thread: what was said in it, what is being said, and what is said next. */
 
 import { Link, useNavigate } from "@tanstack/react-router";
-import { GitBranch, MoreHorizontal, Pencil, Trash2 } from "lucide-react";
-import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
+import { GitBranch, GitFork, MoreHorizontal, Pencil, Trash2 } from "lucide-react";
+import { lazy, type ReactNode, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { useAgents } from "~/api/hooks";
 import { Problem } from "~/api/problem";
 import { may, useMe } from "~/api/session";
@@ -10,10 +10,11 @@ import type { Agent, Run, Thread } from "~/api/types";
 import { SnippetDialog } from "~/builders/SnippetDialog";
 import type { ApiCall } from "~/builders/snippets";
 import { IconButton } from "~/design/Button";
+import { Dialog } from "~/design/Dialog";
 import { Id } from "~/design/Facts";
 import { Menu } from "~/design/Menu";
 import { PageHeader } from "~/design/Page";
-import { Empty, ErrorState, Skeleton } from "~/design/States";
+import { Empty, ErrorState, Skeleton, SkeletonRows } from "~/design/States";
 import { useHotkeys } from "~/lib/hotkeys";
 import { type Acting, useActing } from "./acting";
 import { firstOf } from "./agents";
@@ -27,6 +28,10 @@ import { useTitle } from "./ThreadList";
 import { TurnView } from "./TurnView";
 import { useSend } from "./useSend";
 import { type Messages, useBranches, useMessages, useThread, useThreadRuns } from "./useThread";
+
+const BranchesView = lazy(async () => ({
+  default: (await import("~/pages/travel/BranchesView")).BranchesView,
+}));
 
 /** As many runs as a stream tells of, less one for whatever else is looked at. */
 const HEARD_MAX = 3;
@@ -143,6 +148,7 @@ function Head({
   canWrite: boolean;
 }) {
   const title = useTitle(thread);
+  const [branching, setBranching] = useState(false);
   const [renaming, setRenaming] = useState(false);
   const [deleting, setDeleting] = useState(false);
   const from = thread?.branch_of ?? null;
@@ -174,7 +180,7 @@ function Head({
                 <Id id={thread.id} copy />
               </span>
             )}
-            {canWrite && thread !== undefined && (
+            {thread !== undefined && (
               <Menu
                 trigger={
                   <IconButton label="This thread: more">
@@ -182,13 +188,18 @@ function Head({
                   </IconButton>
                 }
                 items={[
-                  { label: "Rename…", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
-                  {
-                    label: "Delete…",
-                    icon: <Trash2 size={14} />,
-                    danger: true,
-                    onSelect: () => setDeleting(true),
-                  },
+                  { label: "Branches…", icon: <GitFork size={14} />, onSelect: () => setBranching(true) },
+                  ...(canWrite
+                    ? [
+                        { label: "Rename…", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
+                        {
+                          label: "Delete…",
+                          icon: <Trash2 size={14} />,
+                          danger: true,
+                          onSelect: () => setDeleting(true),
+                        },
+                      ]
+                    : []),
                 ]}
               />
             )}
@@ -196,6 +207,18 @@ function Head({
           </>
         }
       />
+      {thread !== undefined && (
+        <Dialog
+          open={branching}
+          wide
+          onClose={() => setBranching(false)}
+          title="Branches of the conversation"
+        >
+          <Suspense fallback={<SkeletonRows rows={3} label="Loading the branches" />}>
+            <BranchesView threadId={thread.id} />
+          </Suspense>
+        </Dialog>
+      )}
       <RenameThread thread={renaming ? (thread ?? null) : null} onClose={() => setRenaming(false)} />
       <DeleteThread
         thread={deleting ? (thread ?? null) : null}
