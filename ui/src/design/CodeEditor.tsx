@@ -34,7 +34,8 @@ const THEME = EditorView.theme({
     color: "var(--c-ink)",
     border: "1px solid var(--c-line)",
   },
-  ".cm-scroller": { maxHeight: "50dvh" },
+  // As high as this in any face: the gutter is measured before the fonts are there.
+  ".cm-scroller": { maxHeight: "50dvh", lineHeight: "1.125rem" },
 });
 
 const parseLinter = jsonParseLinter();
