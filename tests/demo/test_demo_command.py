@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -116,7 +117,8 @@ def when_seeded(url: str, process: Process) -> dict[str, list[object]]:
         if {run["external_id"]: run["status"] for run in data}.items() >= wanted.items() and len(data) == SEEDED:
             process.says(r"^curl .*/books'$")
             lines = [line for line in process.lines if line.startswith("curl ")]
-            return httpx.get(f"{provider_in(lines)}/books").json()
+            with contextlib.suppress(httpx.TransportError):  # it died in the middle of a call, and is being started
+                return httpx.get(f"{provider_in(lines)}/books").json()
         time.sleep(0.1)
     raise AssertionError("The demo's first runs were not there in time.")
 
