@@ -49,9 +49,9 @@ async def test_the_demo_begins_with_a_run_of_each_kind_and_makes_them_once(tmp_p
         assert sorted(view.approval.type for view in asked) == [ApprovalType.EFFECT, ApprovalType.TOOL]
         fork = found[None].run
         assert fork.forked_run == found["seed-asked"].run.id
-    async with build(tmp_path, settings=settings, seeded=True).holdfast.running() as hf:
-        await settled(hf.house)
-        await asyncio.sleep(0)
+    demo = build(tmp_path, settings=settings)
+    async with demo.holdfast.running() as hf:
+        await seed.sow(hf.house, demo.outside)
         assert len(await made(hf.house)) == SEEDED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import databases, long_runs
-from tests.ui import house as houses
 from tests.ui.browser import DESK, PHONE, visiting
 from tests.ui.conftest import House
 
@@ -295,12 +293,6 @@ def test_a_run_of_20_000_steps_opens_with_few_rows(browser: Browser, house: Hous
             expect(page.get_by_role("row").nth(5)).to_be_visible(timeout=LONG_MS)
             assert page.evaluate("document.querySelectorAll('*').length") < 4_000, "only what is seen is there"
             visitor.keeps_shot(f"long-{view}")
-
-
-def test_the_pages_have_what_the_tests_count_on() -> None:
-    assert houses.WORDS.endswith("word1199")
-    assert asyncio.iscoroutinefunction(long_runs.add_workflow)
-    assert Path(houses.__file__).exists()
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
@@ -234,4 +233,3 @@ def test_there_are_no_pages_that_were_not_looked_at() -> None:
     """A page that is added is added here, too."""
     nav = (ROOT / "ui" / "src" / "app" / "Nav.tsx").read_text()
     assert {to.lstrip("/") for to in re.findall(r'\{ to: "([^"]*)"', nav)} == set(PAGES)
-    assert Path(ROOT / "ui" / "src" / "pages").is_dir()
