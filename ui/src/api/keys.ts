@@ -21,7 +21,7 @@ export const keys = {
 export function staleAfter(kind: string, id: string): readonly (readonly unknown[])[] {
   switch (kind) {
     case "run":
-      return [["runs"], ["run", id], ["overview"]];
+      return [["runs"], ["run", id], ["threads"], ["overview"]]; // a thread shows how its last run stands
     case "approval":
       return [["approvals"], ["approval", id], ["overview"]];
     case "effect":
