@@ -34,13 +34,14 @@ const SESSION_IS_OVER: ReadonlySet<string> = new Set(["invalid_session", "sessio
 
 async function checked(asked: Request, again = asked.method === "GET"): Promise<Response> {
   let answer: Response;
+  const askedAt = Date.now();
   try {
     answer = await fetch(again ? asked.clone() : asked, { credentials: "same-origin", cache: "no-store" });
   } catch (error) {
     if (asked.signal.aborted) throw error;
     throw unreachable();
   }
-  noteServerTime(answer.headers.get("date"));
+  noteServerTime(answer.headers.get("date"), askedAt);
   if (answer.ok) return answer;
   const problem = await problemOf(answer);
   if (again && SESSION_IS_OVER.has(problem.code)) return checked(asked, false);

@@ -36,9 +36,10 @@ export function useRun(id: string | null): UseQueryResult<Run> {
   });
 }
 
-export function useAgents(): UseQueryResult<readonly Agent[]> {
+export function useAgents(enabled = true): UseQueryResult<readonly Agent[]> {
   return useQuery({
     queryKey: keys.agents,
+    enabled,
     staleTime: 60_000,
     queryFn: async ({ signal }) => {
       const found: Agent[] = [];

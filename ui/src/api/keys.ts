@@ -29,6 +29,7 @@ export function staleAfter(kind: string, id: string): readonly (readonly unknown
     case "thread":
       return [["threads"], ["thread", id]];
     case "agent":
+    case "tool":
       return [["agents"], ["agent", id]];
     default:
       return [];

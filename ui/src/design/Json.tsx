@@ -5,17 +5,19 @@
 
 import clsx from "clsx";
 import { ChevronRight, Download } from "lucide-react";
-import { lazy, Suspense, useMemo, useState } from "react";
+import { Suspense, useMemo, useState } from "react";
 import { bytes, plural } from "~/lib/format";
 import { inert } from "~/lib/text";
 import { Button } from "./Button";
 import { CopyButton } from "./Facts";
+import { Textarea } from "./Field";
+import { lazyOr } from "./lazyOr";
 
 const PIECE = 100;
 const TEXT_CHARS_MAX = 2_000;
 const OPEN_NODES = 40;
 
-const CodeEditor = lazy(() => import("./CodeEditor"));
+const CodeEditor = lazyOr<JsonEditorProps>(() => import("./CodeEditor"), PlainEditor);
 
 export const written = (value: unknown): string => JSON.stringify(value, null, 2) ?? "null";
 
@@ -137,7 +139,7 @@ function Branch({
         type="button"
         aria-expanded={open}
         onClick={() => setOpen(!open)}
-        className="flex max-w-full items-center gap-0.5 rounded-sm text-left hover:bg-hover"
+        className="flex min-h-6 min-w-6 max-w-full items-center gap-0.5 rounded-sm text-left hover:bg-hover"
       >
         <ChevronRight
           size={14}
@@ -217,6 +219,20 @@ export interface JsonEditorProps {
   readonly onChange: (value: string) => void;
   readonly label: string;
   readonly minHeight?: string;
+}
+
+/** The same without colours and marks. */
+function PlainEditor({ value, onChange, label }: JsonEditorProps) {
+  return (
+    <Textarea
+      aria-label={label}
+      rows={8}
+      spellCheck={false}
+      className="font-mono text-xs"
+      value={value}
+      onChange={(event) => onChange(event.target.value)}
+    />
+  );
 }
 
 /** An editor of JSON with its errors marked; loaded when it is first needed. */
