@@ -46,6 +46,7 @@ class House:
 
     folder: Path
     database: str
+    pepper: str = "p" * 32
 
     def serve(self, *more: str, port: int = 0, verb: str = "serve", **settings: str) -> Process:
         """A server; use it as a context manager."""
@@ -69,10 +70,9 @@ class House:
         said = self.command("keys", "create", name, *(part for scope in scopes for part in ("--scope", scope)))
         return next(word for word in said.split() if word.startswith("hf_"))
 
-    @staticmethod
-    def _settings(more: dict[str, str]) -> dict[str, str]:
+    def _settings(self, more: dict[str, str]) -> dict[str, str]:
         return {
-            "HOLDFAST_PEPPER": "p" * 32,
+            "HOLDFAST_PEPPER": self.pepper,
             "HOLDFAST_LEASE_MS": "1500",
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             **more,
@@ -87,5 +87,5 @@ def house(sqlite_url: str, tmp_path: Path) -> House:
 
 @pytest.fixture
 def postgres_house(postgres_url: str, tmp_path: Path) -> House:
-    """On PostgreSQL."""
-    return House(tmp_path, postgres_url)
+    """On PostgreSQL: another installation."""
+    return House(tmp_path, postgres_url, pepper="q" * 32)

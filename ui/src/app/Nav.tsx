@@ -4,7 +4,7 @@ import clsx from "clsx";
 import { Command, Keyboard, LogOut, Menu as MenuIcon, Monitor, Moon, Sun, UserRound, X } from "lucide-react";
 import { useRef, useState } from "react";
 import { useLive } from "~/api/hooks";
-import { type Me, signOut } from "~/api/session";
+import { type Me, may, signOut } from "~/api/session";
 import { IconButton } from "~/design/Button";
 import { Kbd } from "~/design/Facts";
 import { Menu } from "~/design/Menu";
@@ -47,6 +47,7 @@ export function Nav({
         </IconButton>
         <Brand />
         <span className="grow" />
+        <Fresh me={me} word="" />
         {total > 0 && <Count n={total} label="things wait for somebody" />}
         <IconButton label="Search and commands" onClick={onPalette}>
           <Command size={16} />
@@ -122,18 +123,33 @@ const Count = ({ n, label }: { n: number; label: string }) => (
   </span>
 );
 
-const LIVE = {
-  live: ["bg-good", "Live"],
-  connecting: ["bg-warn animate-breathe", "Connecting…"],
-  offline: ["bg-bad", "Offline"],
-  resting: ["bg-warn", "Every 10 s"],
+const FRESH = {
+  live: ["bg-good", "Live", "Live"],
+  connecting: ["bg-warn animate-breathe", "Connecting…", "Connecting…"],
+  offline: ["bg-bad", "Offline", "The server cannot be reached."],
+  resting: ["bg-warn", "Every 10 s", "Other tabs have the connections that a browser allows."],
+  polling: ["bg-warn", "Every 15 s", "Following changes takes runs:read."],
 } as const;
 
+/** How new what is shown is. On a phone only when it is not. */
+function Fresh({ me, className, word }: { me: Me; className?: string; word: string }) {
+  const followed = useLive();
+  const state = may(me, "runs:read") ? followed : "polling";
+  const [dot, said, why] = FRESH[state];
+  return (
+    <span
+      role="status"
+      className={clsx("flex h-8 items-center gap-1.5 px-2 text-xs text-ink-3", className)}
+      title={why}
+    >
+      <span aria-hidden className={clsx("size-2 rounded-full", dot)} />
+      <span className={state === "live" ? "sr-only" : word}>{said}</span>
+    </span>
+  );
+}
+
 function Foot({ me, onPalette, onShortcuts }: { me: Me; onPalette: () => void; onShortcuts: () => void }) {
-  const state = useLive();
   const theme = useTheme();
-  const [dot, said] = LIVE[state];
-  const why = state === "resting" ? "Other tabs have the connections that a browser allows." : said;
   const leave = async (): Promise<void> => {
     try {
       await signOut();
@@ -196,10 +212,7 @@ function Foot({ me, onPalette, onShortcuts }: { me: Me; onPalette: () => void; o
               : []),
           ]}
         />
-        <span role="status" className="flex h-8 items-center gap-1.5 px-2 text-xs text-ink-3" title={why}>
-          <span aria-hidden className={clsx("size-2 rounded-full", dot)} />
-          <span className={state === "live" ? "sr-only" : "sm:sr-only lg:not-sr-only"}>{said}</span>
-        </span>
+        <Fresh me={me} className="max-sm:hidden" word="sm:sr-only lg:not-sr-only" />
       </div>
     </div>
   );

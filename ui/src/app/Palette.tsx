@@ -12,6 +12,7 @@ import { type Me, may } from "~/api/session";
 import type { Page, Run } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Id } from "~/design/Facts";
+import { useReturn } from "~/design/returning";
 import { isOnToast } from "~/design/Toasts";
 import { oneLine, textOf } from "~/lib/text";
 import { setTheme } from "~/lib/theme";
@@ -32,6 +33,7 @@ const SHOWN_MAX = 40;
 
 export function Palette({ me, open, onClose }: { me: Me; open: boolean; onClose: () => void }) {
   const went = useRef(false);
+  const giveBack = useReturn(open);
   return (
     <Dialog.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Dialog.Portal>
@@ -41,7 +43,9 @@ export function Palette({ me, open, onClose }: { me: Me; open: boolean; onClose:
           aria-modal
           onInteractOutside={(event) => isOnToast(event.target) && event.preventDefault()}
           onCloseAutoFocus={(event) => {
-            if (went.current) event.preventDefault(); // the page that was gone to has the focus
+            if (went.current)
+              event.preventDefault(); // the page that was gone to has the focus
+            else giveBack(event);
             went.current = false;
           }}
           className="fixed left-1/2 top-[12dvh] z-50 flex max-h-[70dvh] w-[calc(100vw-1.5rem)] max-w-xl -translate-x-1/2 flex-col overflow-hidden rounded-lg border border-line bg-raised shadow-pop"

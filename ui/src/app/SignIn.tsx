@@ -4,6 +4,7 @@ import { messageOf, Problem } from "~/api/problem";
 import { signIn } from "~/api/session";
 import { Button } from "~/design/Button";
 import { Field, Input } from "~/design/Field";
+import { useReturn } from "~/design/returning";
 
 /**
  * Asks for an API key, over whatever page is open: when a session ends in the middle of something, nothing of it is lost.
@@ -11,12 +12,14 @@ import { Field, Input } from "~/design/Field";
  */
 export function SignIn({ open, again, onEntered }: { open: boolean; again: boolean; onEntered: () => void }) {
   const Title = again ? "h2" : "h1";
+  const giveBack = useReturn(open);
   return (
     <Dialog.Root open={open}>
       <Dialog.Portal>
         <Dialog.Overlay className="fixed inset-0 z-[70] bg-scrim backdrop-blur-sm" />
         <Dialog.Content
           aria-modal
+          onCloseAutoFocus={giveBack}
           className="fixed left-1/2 top-1/2 z-[70] max-h-dvh w-[calc(100vw-2rem)] max-w-sm -translate-x-1/2 -translate-y-1/2 overflow-y-auto rounded-lg border border-line bg-raised p-6 shadow-pop"
         >
           <Dialog.Title asChild>
