@@ -16,6 +16,8 @@ from tests.ui.browser import PHONE, Visitor, visiting
 from tests.ui.conftest import House
 from tests.ui.test_ui_shell import PAGES, settled
 
+pytestmark = pytest.mark.timeout(400)  # a browser and several servers, beside whatever else the machine does
+
 TABS = 8
 SOWN_S = 30
 STREAMS_MAX = 3
@@ -89,6 +91,7 @@ def status(page: Page, said: str) -> Locator:
 def signs_in(visitor: Visitor, key: str) -> None:
     visitor.page.get_by_label("API key").fill(key)
     visitor.page.keyboard.press("Enter")
+    expect(visitor.page.get_by_role("dialog")).to_have_count(0)
     settled(visitor)
 
 
@@ -528,10 +531,10 @@ def test_a_page_that_cannot_be_had_while_the_server_is_away_comes_when_it_is_bac
         page.route("**/ui/assets/**", lambda route: route.abort())
         page.keyboard.press("g")
         page.keyboard.press("t")
-        expect(page.get_by_text("The server cannot be reached")).to_be_visible()
+        expect(page.get_by_role("heading", name="The server cannot be reached")).to_be_visible()
         expect(page.get_by_role("navigation", name="Main")).to_be_visible()
         page.get_by_role("button", name="Try again").click()
-        expect(page.get_by_text("The server cannot be reached")).to_be_visible()
+        expect(page.get_by_role("heading", name="The server cannot be reached")).to_be_visible()
         page.unroute_all()
         expect(page.get_by_role("heading", level=1, name="Agents")).to_be_visible()
 
@@ -545,7 +548,7 @@ def test_a_tab_says_that_the_server_was_upgraded_and_keeps_what_was_typed(browse
             box = page.get_by_role("textbox", name=re.compile("Message to Talker"))
             box.fill("a question")
             process.stops()
-            expect(status(page, "Offline")).to_be_visible()
+            expect(page.get_by_role("status", name="Offline")).to_be_visible()
             with upgraded(page), house.serve(verb="dev", port=port) as again:
                 again.url()
                 expect(status(page, "The server has a newer version of this page.")).to_be_visible(timeout=30_000)
@@ -574,14 +577,14 @@ def test_a_page_that_fails_takes_nothing_else_along(browser: Browser, desk: str)
     with visiting(browser, desk) as visitor:
         visitor.expects_error(".")
         page = visitor.page
-        page.route("**/v1/agents?*", lambda route: route.fulfill(json={"data": [{"id": 1}], "next_cursor": None}))
-        visitor.goes_to("agents")
+        page.route("**/v1/effects?*", lambda route: route.fulfill(json={"data": [{"id": 1}], "next_cursor": None}))
+        visitor.goes_to("effects")
         expect(page.get_by_role("heading", level=1, name="Something went wrong")).to_be_visible()
         assert page.title() == "Something went wrong · Holdfast"
         visitor.has_no_barriers("a page that failed")
         page.unroute_all()
-        page.get_by_role("navigation").get_by_role("link", name="Effects").click()
-        expect(page.get_by_role("heading", level=1, name="Effects")).to_be_visible()
+        page.get_by_role("navigation").get_by_role("link", name="Agents").click()
+        expect(page.get_by_role("heading", level=1, name="Agents")).to_be_visible()
         visitor.wrong.clear()
 
 
@@ -591,7 +594,7 @@ def test_a_start_without_a_server_goes_on_by_itself(browser: Browser, desk: str)
         page = visitor.page
         page.route("**/v1/**", lambda route: route.abort())
         visitor.goes_to("runs")
-        expect(page.get_by_text("The server cannot be reached")).to_be_visible()
+        expect(page.get_by_role("heading", name="The server cannot be reached")).to_be_visible()
         visitor.has_no_barriers("a start without a server")
         page.unroute_all()
         settled(visitor)

@@ -126,7 +126,7 @@ const Count = ({ n, label }: { n: number; label: string }) => (
 const FRESH = {
   live: ["bg-good", "Live", "Live"],
   connecting: ["bg-warn animate-breathe", "Connecting…", "Connecting…"],
-  offline: ["bg-bad", "Offline", "The server cannot be reached."],
+  offline: ["bg-bad", "Offline", "Offline"],
   resting: ["bg-warn", "Every 10 s", "Other tabs have the connections that a browser allows."],
   polling: ["bg-warn", "Every 15 s", "Following changes takes runs:read."],
 } as const;

@@ -98,7 +98,6 @@ function Commands({ me, onChosen }: { me: Me; onChosen: () => void }) {
   return (
     <>
       <input
-        autoFocus
         role="combobox"
         aria-label="Search and commands"
         aria-expanded

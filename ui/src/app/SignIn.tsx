@@ -65,7 +65,6 @@ function KeyForm({ onEntered }: { onEntered: () => void }) {
         {(props) => (
           <Input
             {...props}
-            autoFocus
             type="password"
             autoComplete="current-password"
             spellCheck={false}

@@ -13,7 +13,8 @@ const text = (value: unknown): string | undefined =>
       : undefined;
 
 const whole = (value: unknown): number | undefined => {
-  const n = typeof value === "number" ? value : typeof value === "string" ? Number(value) : Number.NaN;
+  const isText = typeof value === "string" && /^\d+$/.test(value);
+  const n = typeof value === "number" ? value : isText ? Number(value) : Number.NaN;
   return Number.isSafeInteger(n) && n >= 0 ? n : undefined;
 };
 
