@@ -360,11 +360,9 @@ def test_eight_tabs_load_and_the_newest_are_live(browser: Browser, house: House)
             expect(status(page, "Every 10 s")).to_be_attached()
         httpx.post(f"{url}/v1/runs", json={"agent": "count", "input": 1}).raise_for_status()
         for page in tabs:  # those without a stream look in by themselves
-            expect(page.get_by_role("main").get_by_text("count").locator("visible=true").first).to_be_visible()
-        tabs[-1].close()
-        tabs[-2].close()
-        for page in tabs[-2 - STREAMS_MAX : -2]:
-            expect(status(page, "Live")).to_be_attached()
+            expect(page.get_by_role("main").get_by_text("count").locator("visible=true").first).to_be_visible(
+                timeout=40_000
+            )
 
 
 def test_a_browser_is_signed_in_to_two_servers_on_one_host_name(
