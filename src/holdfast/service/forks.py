@@ -166,10 +166,11 @@ async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None
         return replay
 
     replay = await house.database.write(tenant_id, body)
-    if made is not None:
-        announce(house, made)
-    found = run_id if replay is None else RunId(replay.resource)
-    view = await run_verbs.look(house, tenant_id, found)
+    try:
+        view = await run_verbs.look(house, tenant_id, run_id if replay is None else RunId(replay.resource))
+    finally:
+        if made is not None:
+            announce(house, made)  # last, so that who follows the run from here on hears its first word
     return Started(view) if replay is None else Started(view, replayed=True, status=replay.status)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic import Field
 
-from holdfast.domain import access, ids, limits
-from holdfast.domain.access import Principal, Scope
+from holdfast.domain import ids, limits
+from holdfast.domain.access import Principal
 from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.ids import MessageId, RunId
 from holdfast.service import branches, forks, runs, threads
@@ -19,11 +19,12 @@ from holdfast.service.house import House
 from holdfast.service.idempotency import Key
 from holdfast.service.runs import Started
 from holdfast.service.threads import ThreadFilter
-from holdfast.web import paging, routing, shapes, views
+from holdfast.web import answers, paging, routing, shapes, views
+from holdfast.web.answers import Wait
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
 from holdfast.web.routing import Reads as ReadsRuns
-from holdfast.web.runs import EditsIn, LimitsIn, Tag, Wait, house_of, runs_page
+from holdfast.web.runs import EditsIn, LimitsIn, Tag, house_of, runs_page
 from holdfast.web.threads import Reads as ReadsThreads
 
 router = routing.router()
@@ -85,13 +86,14 @@ class RegenerateIn(_HowIn):
     message_id: str | None = None
 
 
-# What all routes that make a run out of another one say of themselves.
-_MAKES: Final[Mapping[str, Any]] = {
-    "status_code": 201,
-    "response_model": shapes.RunOut,
-    "responses": problems(400, 403, 404, 409, 415, 422),
-    "tags": ["time travel"],
-}
+def _makes(first: str) -> dict[str, Any]:
+    """What all routes that make a run out of another one say of themselves; `first` is its first event."""
+    return {
+        "status_code": 201,
+        "response_model": shapes.RunOut,
+        "responses": {201: answers.run_or_events(first), **problems(400, 403, 404, 409, 415, 422)},
+        "tags": ["time travel"],
+    }
 
 
 async def _made(
@@ -101,16 +103,13 @@ async def _made(
     given_key: str | None,
     make: Callable[[House, Key | None], Awaitable[Started]],
 ) -> Response:
-    """The run that `make` makes, once for a key; as it stands when it ended, or after so many seconds."""
-    if seconds:
-        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been made and is to be shown
-    house = house_of(request)
-    started = await make(house, await key_of(request, principal, given_key))
-    view = await runs.wait(house, principal, started.view, seconds) if seconds else started.view
-    return routing.json_response(views.run(view), started.status, routing.replay_headers(started.replayed))
+    """The run that `make` makes, once for a key, answered as the client wants it."""
+    how = answers.asked(request, principal, seconds)
+    started = await make(house_of(request), await key_of(request, principal, given_key))
+    return await answers.answer(request, principal, how, started)
 
 
-@router.post("/v1/runs/{run_id}/fork", **_MAKES)
+@router.post("/v1/runs/{run_id}/fork", **_makes("run.forked"))
 async def fork_run(
     request: Request,
     run_id: str,
@@ -163,7 +162,7 @@ async def list_branches(
     return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
 
 
-@router.post("/v1/threads/{thread_id}/edit", **_MAKES)
+@router.post("/v1/threads/{thread_id}/edit", **_makes("run.forked"))
 async def edit_message(
     request: Request,
     thread_id: str,
@@ -181,7 +180,7 @@ async def edit_message(
     return await _made(request, principal, wait, idempotency_key, make)
 
 
-@router.post("/v1/threads/{thread_id}/regenerate", **_MAKES)
+@router.post("/v1/threads/{thread_id}/regenerate", **_makes("run.forked"))
 async def regenerate(
     request: Request,
     thread_id: str,

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import Query, Request, Response
 from pydantic import Field
 
-from holdfast.domain import access, ids, limits
-from holdfast.domain.access import Principal, Scope
-from holdfast.domain.errors import Conflict, Invalid
+from holdfast.domain import ids, limits
+from holdfast.domain.access import Principal
+from holdfast.domain.errors import Invalid
 from holdfast.domain.ids import PrincipalId, RunId, ThreadId
-from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus, RunView
+from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus
 from holdfast.service import events, prompts, retrying, runs
 from holdfast.service.forks import ABSENT, Edits
 from holdfast.service.house import House
 from holdfast.service.runs import RunFilter, StartRun
-from holdfast.web import paging, routing, shapes, sse, streams, views
+from holdfast.web import answers, paging, routing, shapes, streams, views
+from holdfast.web.answers import Wait
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.parameters import Amount, Flag, Time, ms_of
 from holdfast.web.routing import (
@@ -41,15 +42,6 @@ router = routing.router()
 # -- parameters -----------------------------------------------------------------------------------------------------
 
 
-Wait = Annotated[
-    float,
-    Query(
-        ge=0,
-        le=limits.WAIT_S_MAX,
-        allow_inf_nan=False,
-        description="Seconds to hold the answer until the run ended, or waits for something.",
-    ),
-]
 Tag = Annotated[str, Field(min_length=1, max_length=limits.TAG_CHARS_MAX)]
 
 
@@ -168,13 +160,7 @@ def house_of(request: Request) -> House:
     "/v1/runs",
     status_code=201,
     response_model=shapes.RunOut,
-    responses={
-        201: {
-            "description": "The run, or with `Accept: text/event-stream` its events from `run.queued` on.",
-            "content": streams.SSE_RESPONSE["content"],
-        },
-        **problems(400, 404, 409, 415, 422),
-    },
+    responses={201: answers.run_or_events("run.queued"), **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def start_run(
@@ -185,85 +171,16 @@ async def start_run(
     idempotency_key: KeyHeader = None,
 ) -> Response:
     """Start a run. It is durable when this answers."""
-    house = house_of(request)
-    streamed = _wants_events(request.headers.get("accept", ""))
-    _check_held_open(body, streamed, wait)
-    if streamed or wait:
-        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been started and is to be shown
-    key = await key_of(request, principal, idempotency_key)
-    started = await runs.start(house, principal, body.ask(), key)
-    run_id = started.view.run.id
-    headers = routing.replay_headers(started.replayed, Location=f"{_root(request)}/v1/runs/{ids.text(ids.RUN, run_id)}")
+    how = answers.asked(request, principal, wait)
     cancels = body.on_disconnect is OnDisconnect.CANCEL
-    if streamed:
-        followed = events.of_started(house, principal, started.view)
-        on_gone = _cancelling(house, principal, run_id) if cancels else None
-        return streams.of_run(request, followed, on_gone=on_gone, status_code=started.status, headers=headers)
-    view = started.view
-    if wait and cancels:
-        view = await _waited(request, principal, view, wait)
-    elif wait:
-        view = await runs.wait(house, principal, view, wait, fresh=not started.replayed)
-    return routing.json_response(views.run(view), started.status, headers)
-
-
-def _root(request: Request) -> str:
-    return request.scope.get("root_path", "").rstrip("/")
-
-
-def _check_held_open(body: StartIn, streamed: bool, wait: float) -> None:
-    if streamed and wait:
-        raise Invalid("A stream does not wait: leave out wait, or accept application/json.", code="invalid_request")
-    if body.on_disconnect is OnDisconnect.CANCEL and not (streamed or wait):
+    if cancels and not how.held_open:
         raise Invalid(
             "on_disconnect: cancel needs a request that is held open: wait, or Accept: text/event-stream.",
             code="invalid_request",
         )
-
-
-def _wants_events(accept: str) -> bool:
-    """Whether a client likes `text/event-stream` better than JSON."""
-    events_q, json_q = 0.0, 0.0
-    for item in accept.split(","):
-        name, *parameters = (part.strip().lower() for part in item.split(";"))
-        q = next((_quality(p) for p in parameters if p.startswith("q=")), 1.0)
-        if name == "text/event-stream":
-            events_q = max(events_q, q)
-        elif name in ("application/json", "application/*"):
-            json_q = max(json_q, q)
-    return events_q > json_q
-
-
-def _quality(parameter: str) -> float:
-    try:
-        return float(parameter.removeprefix("q="))
-    except ValueError:
-        return 0.0
-
-
-def _cancelling(house: House, principal: Principal, run_id: RunId) -> sse.OnGone:
-    async def cancel() -> None:
-        try:
-            await runs.cancel(house, principal, run_id, "the client went away")
-        except Conflict:
-            pass  # it ended meanwhile
-
-    return cancel
-
-
-async def _waited(request: Request, principal: Principal, view: RunView, wait: float) -> RunView:
-    """Wait, and cancel the run if the client goes away meanwhile."""
-    house = house_of(request)
-    waiting = asyncio.create_task(runs.wait(house, principal, view, wait))
-    gone = asyncio.create_task(sse.disconnected(request.receive))
-    try:
-        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            await _cancelling(house, principal, view.run.id)()
-        return await waiting
-    finally:
-        gone.cancel()
-        waiting.cancel()
+    key = await key_of(request, principal, idempotency_key)
+    started = await runs.start(house_of(request), principal, body.ask(), key)
+    return await answers.answer(request, principal, how, started, cancels=cancels, fresh=not started.replayed)
 
 
 # -- looking --------------------------------------------------------------------------------------------------------
@@ -473,13 +390,19 @@ async def cancel_run(
     "/v1/runs/{run_id}/retry",
     status_code=202,
     response_model=shapes.RunOut,
-    responses=problems(400, 404, 409, 415, 422),
+    responses={202: answers.run_or_events("run.retried"), **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def retry_run(
-    request: Request, run_id: str, principal: Writes, body: RetryIn | None = None, idempotency_key: KeyHeader = None
+    request: Request,
+    run_id: str,
+    principal: Writes,
+    body: RetryIn | None = None,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
 ) -> Response:
     """Queue a failed run again. What it recorded stays; the step at which it failed runs anew."""
+    how = answers.asked(request, principal, wait)
     key = await key_of(request, principal, idempotency_key)
     given = body or RetryIn()
     caps = None if given.limits is None else given.limits.caps()
@@ -487,5 +410,4 @@ async def retry_run(
     edits = Edits() if given.edits is None else given.edits.edits()
     id = routing.run_id(run_id)
     retried = await retrying.retry(house_of(request), principal, id, caps, key, deadline=deadline, edits=edits)
-    headers = routing.replay_headers(retried.replayed)
-    return routing.json_response(views.run(retried.view), retried.status, headers)
+    return await answers.answer(request, principal, how, retried, after=retried.pos - 1)
