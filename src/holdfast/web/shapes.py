@@ -221,6 +221,7 @@ class ThreadOut(Shape):
     id: str
     external_id: str | None
     title: str | None
+    preview: str | None = Field(description="The first words of what its first run was asked, in one line.")
     metadata: dict[str, Any]
     status: ThreadStatus
     head_run_id: str | None

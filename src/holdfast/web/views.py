@@ -16,6 +16,7 @@ from holdfast.domain.forks import policy_json
 from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
 from holdfast.domain.journal import Located, StepStatus
 from holdfast.domain.messages import parts_of, step_output
+from holdfast.domain.previews import first_words
 from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.domain.threads import BranchOf, LastRun, Message, ThreadView
 from holdfast.service.access import Me
@@ -380,6 +381,7 @@ def thread(view: ThreadView) -> bytes:
         "id": text(THREAD, t.id),
         "external_id": t.external_id,
         "title": t.title,
+        "preview": None if view.beginning is None else first_words(view.beginning),
         "status": view.status.value,
         "head_run_id": _id(RUN, view.head_run_id),
         "last_run": None if view.last_run is None else _last_run(view.last_run),

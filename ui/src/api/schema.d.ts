@@ -3013,6 +3013,11 @@ export interface components {
             metadata: {
                 [key: string]: unknown;
             };
+            /**
+             * Preview
+             * @description The first words of what its first run was asked, in one line.
+             */
+            preview: string | null;
             status: components["schemas"]["ThreadStatus"];
             /** Title */
             title: string | null;
@@ -5525,13 +5530,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -5914,7 +5920,10 @@ export interface operations {
     };
     retry_run_v1_runs__run_id__retry_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Seconds to hold the answer until the run ended, or waits for something. */
+                wait?: number;
+            };
             header?: {
                 /** @description Printable ASCII. The same key and body again, within 7 days, answers the same and does nothing. */
                 "Idempotency-Key"?: string | null;
@@ -5930,13 +5939,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events from `run.retried` on. */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -7314,13 +7324,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -7610,13 +7621,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
