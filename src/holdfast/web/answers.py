@@ -31,12 +31,11 @@ Wait = Annotated[
 CANCEL_REASON: Final = "the client went away"
 
 
-def run_or_events(first: str) -> dict[str, Any]:
-    """What a route that answers so documents; `first` is the event that the stream begins with."""
-    return {
-        "description": f"The run, or with `Accept: text/event-stream` its events from `{first}` on.",
-        "content": streams.SSE_RESPONSE["content"],
-    }
+RUN_OR_EVENTS: Final[dict[str, Any]] = {
+    "description": "The run, or with `Accept: text/event-stream` its events, from the first that this request made on.",
+    "content": streams.SSE_RESPONSE["content"],
+}
+"""What a route that answers so documents."""
 
 
 @dataclass(frozen=True, slots=True)

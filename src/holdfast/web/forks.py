@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -86,14 +86,13 @@ class RegenerateIn(_HowIn):
     message_id: str | None = None
 
 
-def _makes(first: str) -> dict[str, Any]:
-    """What all routes that make a run out of another one say of themselves; `first` is its first event."""
-    return {
-        "status_code": 201,
-        "response_model": shapes.RunOut,
-        "responses": {201: answers.run_or_events(first), **problems(400, 403, 404, 409, 415, 422)},
-        "tags": ["time travel"],
-    }
+# What all routes that make a run out of another one say of themselves.
+_MAKES: Final[Mapping[str, Any]] = {
+    "status_code": 201,
+    "response_model": shapes.RunOut,
+    "responses": {201: answers.RUN_OR_EVENTS, **problems(400, 403, 404, 409, 415, 422)},
+    "tags": ["time travel"],
+}
 
 
 async def _made(
@@ -109,7 +108,7 @@ async def _made(
     return await answers.answer(request, principal, how, started)
 
 
-@router.post("/v1/runs/{run_id}/fork", **_makes("run.forked"))
+@router.post("/v1/runs/{run_id}/fork", **_MAKES)
 async def fork_run(
     request: Request,
     run_id: str,
@@ -162,7 +161,7 @@ async def list_branches(
     return paging.answer(here, found, limit, views.thread, lambda view: view.thread.id)
 
 
-@router.post("/v1/threads/{thread_id}/edit", **_makes("run.forked"))
+@router.post("/v1/threads/{thread_id}/edit", **_MAKES)
 async def edit_message(
     request: Request,
     thread_id: str,
@@ -180,7 +179,7 @@ async def edit_message(
     return await _made(request, principal, wait, idempotency_key, make)
 
 
-@router.post("/v1/threads/{thread_id}/regenerate", **_makes("run.forked"))
+@router.post("/v1/threads/{thread_id}/regenerate", **_MAKES)
 async def regenerate(
     request: Request,
     thread_id: str,

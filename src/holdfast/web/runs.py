@@ -160,7 +160,7 @@ def house_of(request: Request) -> House:
     "/v1/runs",
     status_code=201,
     response_model=shapes.RunOut,
-    responses={201: answers.run_or_events("run.queued"), **problems(400, 404, 409, 415, 422)},
+    responses={201: answers.RUN_OR_EVENTS, **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def start_run(
@@ -390,7 +390,7 @@ async def cancel_run(
     "/v1/runs/{run_id}/retry",
     status_code=202,
     response_model=shapes.RunOut,
-    responses={202: answers.run_or_events("run.retried"), **problems(400, 404, 409, 415, 422)},
+    responses={202: answers.RUN_OR_EVENTS, **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def retry_run(

@@ -4802,7 +4802,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.queued` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -5530,7 +5530,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -5939,7 +5939,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.retried` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -7324,7 +7324,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -7621,7 +7621,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.forked` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
