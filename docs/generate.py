@@ -391,8 +391,8 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "seq key kind name attempt status version patch started_at ended_at message_id? role?",
     ),
     "message.delta": (
-        "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",
-        "message_id part kind text",
+        "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`; `piece` counts them from 0",
+        "message_id part kind text piece",
     ),
     "step.started": ("a step begins to run, if somebody listens as it does", "key kind name"),
 }

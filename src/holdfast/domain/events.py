@@ -24,7 +24,7 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     custom              name, data
     state.changed       seq, key, kind, name, attempt, status, version, patch (RFC 6902), started_at, ended_at
 
-Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text} and `step.started` {key, kind, name}.
+Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text, piece} and `step.started` {key, kind, name}.
 """
 
 from __future__ import annotations

@@ -52,12 +52,14 @@ async function checked(asked: Request, again = asked.method === "GET"): Promise<
 
 export const api: Client<paths> = createClient<paths>({ baseUrl: ROOT, fetch: (asked) => checked(asked) });
 
-/** The body of an answer of `api`, whose failures have been raised already. */
-export async function body<T>(answered: Promise<{ data?: T; response: Response }>): Promise<T> {
+/** The body of an answer of `api`, whose failures have been raised already; no stream, which has to be asked for. */
+export async function body<T>(
+  answered: Promise<{ data?: T; response: Response }>,
+): Promise<Exclude<T, string>> {
   const { data, response } = await answered;
   if (data === undefined && response.status !== 204)
     throw new Problem(response.status, { detail: "The answer was empty." });
-  return data as T;
+  return data as Exclude<T, string>;
 }
 
 /** A key for `Idempotency-Key`: one a click, so that a repeated request does its work once. */

@@ -2,15 +2,8 @@
 
 import type { Part } from "~/api/types";
 import type { Block, CallState, QuestionSeen, StepSeen, ToolCall } from "./model";
-import {
-  type Item,
-  type MessageItem,
-  ownerOf,
-  type QuestionItem,
-  type RunView,
-  type StepItem,
-  stepId,
-} from "./runView";
+import type { Item, MessageItem, QuestionItem, RunView, StepItem } from "./runItems";
+import { ownerOf } from "./runQuestions";
 
 /** Recorded values (times, random numbers, versions of the state) say nothing to a reader of a conversation. */
 const SILENT: ReadonlySet<string> = new Set(["value", "state"]);
@@ -111,9 +104,7 @@ function messageBlocks(message: MessageItem, found: Finder, ended: boolean): rea
   if (message.role === "user") return askedAgain(message);
   let calls = -1;
   const last = message.parts.length - 1;
-  const heard = message.missed ? message.parts.findIndex((part) => "text" in part && part.text !== "") : -1;
-  return message.parts.flatMap((given, index): readonly Block[] => {
-    const part = index === heard && "text" in given ? { ...given, text: `… ${given.text}` } : given;
+  return message.parts.flatMap((part, index): readonly Block[] => {
     if (part.type === "tool_call") calls += 1;
     const id = `${message.id}.${index}`;
     const streaming = !message.whole && index === last && !ended;
@@ -234,8 +225,6 @@ const stepSeen = (item: StepItem, ended: boolean): StepSeen => ({
   childRunId: item.childRunId,
   effect: item.effect,
 });
-
-export { stepId };
 
 /** What a run said, as text: for the clipboard. */
 export const textOfBlocks = (blocks: readonly Block[]): string =>

@@ -4,7 +4,8 @@
  */
 
 import type { Message, Part, Run, RunEvent } from "~/api/types";
-import { applied, emptyRun, type RunView, torn } from "~/transcript/runView";
+import { emptyRun, type RunView } from "~/transcript/runItems";
+import { applied } from "~/transcript/runView";
 
 /** What somebody said here, until its run shows it. */
 export interface Send {
@@ -20,11 +21,7 @@ export interface Conversation {
 }
 
 export type Action =
-  /** The events of a run are listened to from `since` (ms) on; those of the journal come from its beginning. */
-  | { readonly type: "listened"; readonly runId: string; readonly since: number }
   | { readonly type: "heard"; readonly events: readonly RunEvent[] }
-  /** The stream was interrupted: pieces of messages under way are lost, except of those heard in another way. */
-  | { readonly type: "gap"; readonly except: ReadonlySet<string> }
   | { readonly type: "said"; readonly send: Send }
   | { readonly type: "taken"; readonly key: string; readonly runId: string }
   | { readonly type: "refused"; readonly key: string };
@@ -33,21 +30,8 @@ export const EMPTY: Conversation = { views: new Map(), sends: [] };
 
 export function after(state: Conversation, action: Action): Conversation {
   switch (action.type) {
-    case "listened": {
-      const known = state.views.get(action.runId);
-      if (known !== undefined) return state;
-      return {
-        ...state,
-        views: new Map(state.views).set(action.runId, emptyRun(action.runId, action.since)),
-      };
-    }
     case "heard":
       return heard(state, action.events);
-    case "gap": {
-      const views = new Map(state.views);
-      for (const [id, view] of views) views.set(id, torn(view, action.except));
-      return { ...state, views };
-    }
     case "said":
       return { ...state, sends: [...state.sends, action.send] };
     case "taken":

@@ -8,7 +8,6 @@ import clsx from "clsx";
 import { MessagesSquare } from "lucide-react";
 import { type MouseEvent, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { useRunEvents } from "~/api/hooks";
-import { live } from "~/api/live";
 import { hasEnded, type Part, type Run, type RunEvent } from "~/api/types";
 import { Button } from "~/design/Button";
 import { Id } from "~/design/Facts";
@@ -17,7 +16,8 @@ import { useMessages, useRunSteps } from "~/pages/chat/useThread";
 import { blocksOf } from "~/transcript/blocks";
 import { viewOfHistory } from "~/transcript/history";
 import type { Block } from "~/transcript/model";
-import { applied, emptyRun, type RunView, torn } from "~/transcript/runView";
+import { emptyRun, type RunView } from "~/transcript/runItems";
+import { applied } from "~/transcript/runView";
 import { BlockView, MessageParts } from "~/transcript/Transcript";
 import { useSelection } from "./selection";
 
@@ -30,7 +30,7 @@ export function TranscriptView({ run }: { run: Run }) {
 const FLUSH_MS = 60;
 
 function Heard({ run }: { run: Run }) {
-  const [view, setView] = useState<RunView>(() => emptyRun(run.id, Date.now()));
+  const [view, setView] = useState<RunView>(() => emptyRun(run.id));
   const waiting = useRef<RunEvent[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useRunEvents(run.id, 0, (event) => {
@@ -42,13 +42,7 @@ function Heard({ run }: { run: Run }) {
       setView((known) => applied(known, events));
     }, FLUSH_MS);
   });
-  useEffect(() => {
-    const stop = live.onGap(() => setView((known) => torn(known)));
-    return () => {
-      stop();
-      clearTimeout(timer.current);
-    };
-  }, []);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const ended = hasEnded(run);
   const blocks = useMemo(() => blocksOf(view, ended), [view, ended]);
   return <Column run={run} blocks={blocks} />;
