@@ -24,7 +24,9 @@ export interface Deciding {
   readonly errors: Readonly<Record<string, string>>;
   /** Why it was not taken, if no field can be named. */
   readonly refusal: string | null;
-  readonly decide: (resolution: Resolution) => void;
+  /** What was decided here last was taken. */
+  readonly taken: boolean;
+  readonly decide: (resolution: Resolution, onTaken?: () => void) => void;
 }
 
 /** Says what was decided; who comes second is told who came first. */
@@ -41,11 +43,11 @@ export function useDecide(id: string): Deciding {
     } else if (error instanceof Problem && (status === 409 || status === 403)) setRefusal(refusalOf(error));
     else toastError("The decision was not taken", error);
   };
-  const decide = (resolution: Resolution): void => {
+  const decide = (resolution: Resolution, onTaken?: () => void): void => {
     if (sent.isPending) return;
     setErrors({});
     setRefusal(null);
-    sent.mutate(resolution as never, { onError: refused });
+    sent.mutate(resolution as never, { onError: refused, ...(onTaken ? { onSuccess: onTaken } : {}) });
   };
-  return { busy: sent.isPending, errors, refusal, decide };
+  return { busy: sent.isPending, errors, refusal, taken: sent.isSuccess, decide };
 }

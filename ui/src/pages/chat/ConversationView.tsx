@@ -7,6 +7,7 @@ import { ArrowDown } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Button } from "~/design/Button";
 import { Skeleton } from "~/design/States";
+import { Following } from "~/transcript/Transcript";
 
 const NEAR_END_PX = 60;
 const NEAR_START_PX = 400;
@@ -32,6 +33,7 @@ export function ConversationView({
   const stuck = useRef(true);
   const last = useRef({ top: 0, height: 0 });
   const [away, setAway] = useState(false);
+  const isFollowed = useCallback(() => stuck.current, []);
   useKeptPlace(scroller, firstId);
 
   const toEnd = useCallback((): void => {
@@ -46,10 +48,11 @@ export function ConversationView({
     const area = scroller.current;
     if (area === null) return;
     const { scrollTop: top, scrollHeight: height, clientHeight } = area;
-    // Somebody scrolled up if it went up and nothing shrank; growth alone scrolls nobody away.
-    const up = top < last.current.top - 1 && height >= last.current.height;
-    if (height - top - clientHeight < NEAR_END_PX) stuck.current = true;
-    else if (up) stuck.current = false;
+    // Somebody scrolled up if it went up, however little, and nothing shrank; growth alone scrolls nobody away.
+    const up = top < last.current.top && height >= last.current.height;
+    const distance = height - top - clientHeight;
+    if (up && distance >= 1) stuck.current = false;
+    else if (distance < NEAR_END_PX) stuck.current = true;
     last.current = { top, height };
     setAway(!stuck.current);
     older();
@@ -83,7 +86,7 @@ export function ConversationView({
               <Skeleton className="h-5 w-1/2" />
             </div>
           )}
-          {children}
+          <Following value={isFollowed}>{children}</Following>
         </div>
       </section>
       {away && (

@@ -4,7 +4,8 @@
  */
 
 import type { Message, Part, Run, RunEvent } from "~/api/types";
-import { emptyRun, type RunView } from "~/transcript/runItems";
+import { oneLine } from "~/lib/text";
+import { emptyRun, type MessageItem, type RunView } from "~/transcript/runItems";
 import { applied } from "~/transcript/runView";
 
 /** What somebody said here, until its run shows it. */
@@ -183,3 +184,20 @@ export const toHear = (runs: readonly Run[], most: number): readonly string[] =>
     .map((run) => run.id)
     .reverse()
     .slice(0, most);
+
+const ALOUD_CHARS = 1_000;
+
+/** The text of the last message of an agent that is whole: what is read out, instead of every piece of it. */
+export function lastSaid({ views }: Conversation): string {
+  let last: MessageItem | null = null;
+  for (const item of [...views.values()].at(-1)?.items.values() ?? [])
+    if (item.type === "message" && item.role === "assistant" && item.whole && textIn(item) !== "")
+      last = item;
+  return last === null ? "" : oneLine(textIn(last), ALOUD_CHARS);
+}
+
+const textIn = ({ parts }: MessageItem): string =>
+  parts
+    .flatMap((part) => (part.type === "text" ? [part.text] : []))
+    .join(" ")
+    .trim();

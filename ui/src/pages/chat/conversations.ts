@@ -9,16 +9,19 @@
 import { useMemo, useSyncExternalStore } from "react";
 import { live } from "~/api/live";
 import type { RunEvent } from "~/api/types";
-import { type Action, after, type Conversation, EMPTY } from "./conversation";
+import { type Action, after, type Conversation, EMPTY, lastSaid } from "./conversation";
 
 const KEPT = 12;
 /** A page that nobody sees gets no frames. */
 const HIDDEN_MS = 250;
+/** What took longer to show is shown less often, so that the page stays at hand. */
+const SLOW_MS = 30;
 
 export class Talk {
   private state: Conversation = EMPTY;
   private queue: RunEvent[] = [];
   private scheduled = false;
+  private restUntil = 0;
   private readonly listeners = new Set<() => void>();
   private readonly watches = new Map<string, () => void>();
   private readonly heard = new Set<string>();
@@ -67,7 +70,9 @@ export class Talk {
     if (this.scheduled) return;
     this.scheduled = true;
     const flush = (): void => this.flush();
+    const rest = this.restUntil - performance.now();
     if (document.visibilityState === "hidden") setTimeout(flush, HIDDEN_MS);
+    else if (rest > 0) setTimeout(flush, rest);
     else requestAnimationFrame(flush);
   }
 
@@ -76,7 +81,12 @@ export class Talk {
     if (this.queue.length === 0) return;
     const events = this.queue;
     this.queue = [];
+    const began = performance.now();
     this.become(after(this.state, { type: "heard", events }));
+    setTimeout(() => {
+      const now = performance.now();
+      this.restUntil = now - began > SLOW_MS ? now + 2 * (now - began) : 0;
+    });
   }
 
   private become(next: Conversation): void {
@@ -109,3 +119,7 @@ export const useStatuses = (talk: Talk): ReadonlyMap<string, string> => {
 
 const marked = ({ views }: Conversation): string =>
   [...views.values()].map(({ runId, status }) => `${runId}=${status ?? ""}`).join(" ");
+
+/** What was said last, once it is whole; the same text while other messages grow. */
+export const useLastSaid = (talk: Talk): string =>
+  useSyncExternalStore(talk.subscribe, () => lastSaid(talk.snapshot()));
