@@ -153,7 +153,7 @@ def test_an_approval_is_raised_in_one_browser_and_decided_in_another(
         inbox.get_by_role("region", name="Decide").get_by_role("button", name="Approve").click()
         expect(badge).to_have_accessible_name("Approvals")
         expect(question).to_have_count(0)
-        expect(chat.get_by_text("Done: paid 120.50 to Ada")).to_be_visible()
+        expect(chat.get_by_label("Conversation").get_by_text("Done: paid 120.50 to Ada")).to_be_visible()
         expect(chat.get_by_text(re.compile("[Aa]pproved")).first).to_be_visible()
 
 
