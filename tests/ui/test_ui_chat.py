@@ -45,7 +45,7 @@ def run_of(url: str, said: str, **more: Any) -> dict[str, Any]:
 
 
 def box(page: Page) -> Locator:
-    return page.get_by_role("textbox", name=re.compile("Message to"))
+    return page.get_by_role("textbox", name="Message to Teller")
 
 
 def conversation(page: Page) -> Locator:
@@ -238,11 +238,11 @@ def test_who_scrolled_up_is_left_there_while_something_is_said(browser: Browser,
         place = "one => [Math.round(one.scrollTop), Math.round(one.scrollHeight - one.scrollTop - one.clientHeight)]"
         assert talked.evaluate(place)[1] < 60, "it opens at its end"
         page.get_by_role("button", name="Approve", exact=True).click()
-        expect(talked).to_contain_text("end0 end1")
+        expect(talked).to_contain_text("read0 read1")
         before = talked.evaluate("one => one.scrollTop")
         talked.evaluate("one => { one.scrollTop -= 20 }")
         expect(page.get_by_role("button", name="Jump to latest")).to_be_visible()
-        expect(talked).to_contain_text(f"end{LAST}", timeout=LONG_MS)
+        expect(talked).to_contain_text(f"read{LAST}", timeout=LONG_MS)
         assert talked.evaluate("one => one.scrollTop") <= before, "nobody was pulled down"
         page.get_by_role("button", name="Jump to latest").click()
         assert talked.evaluate(place)[1] < 60
@@ -262,9 +262,9 @@ def test_a_run_of_more_than_2_000_steps_is_heard_in_a_page_that_stays_small(brow
         expect(approve).to_be_visible(timeout=LONG_MS)
         assert page.evaluate("document.querySelectorAll('*').length") < 9_000, "only its end is there"
         approve.click()
-        expect(conversation(page)).to_contain_text("end3 end4", timeout=LONG_MS)
+        expect(conversation(page)).to_contain_text("read3 read4", timeout=LONG_MS)
         box(page).fill("written meanwhile")
-        expect(conversation(page)).to_contain_text(f"end{LAST}", timeout=LONG_MS)
+        expect(conversation(page)).to_contain_text(f"read{LAST}", timeout=LONG_MS)
         expect(box(page)).to_have_value("written meanwhile")
         earlier = page.get_by_role("button", name=re.compile("Show earlier"))
         if earlier.count():

@@ -17,6 +17,7 @@ export function ConversationView({
   firstId,
   hasOlder,
   isLoadingOlder,
+  olderFailed = false,
   onOlder,
   children,
 }: {
@@ -25,6 +26,7 @@ export function ConversationView({
   firstId?: string | undefined;
   hasOlder: boolean;
   isLoadingOlder: boolean;
+  olderFailed?: boolean;
   onOlder: () => void;
   children: ReactNode;
 }) {
@@ -42,8 +44,9 @@ export function ConversationView({
   }, []);
   const older = useCallback((): void => {
     const area = scroller.current;
-    if (area !== null && hasOlder && !isLoadingOlder && area.scrollTop < NEAR_START_PX) onOlder();
-  }, [hasOlder, isLoadingOlder, onOlder]);
+    const wanted = hasOlder && !isLoadingOlder && !olderFailed;
+    if (area !== null && wanted && area.scrollTop < NEAR_START_PX) onOlder();
+  }, [hasOlder, isLoadingOlder, olderFailed, onOlder]);
   const scrolled = (): void => {
     const area = scroller.current;
     if (area === null) return;
@@ -80,7 +83,15 @@ export function ConversationView({
         className="h-full overflow-y-auto overscroll-contain focus-visible:-outline-offset-2"
       >
         <div ref={column} className="mx-auto flex max-w-3xl flex-col gap-6 px-4 pb-8 pt-5 sm:px-5">
-          {hasOlder && (
+          {hasOlder && olderFailed && !isLoadingOlder && (
+            <p role="alert" className="flex flex-wrap items-center gap-2 text-sm text-ink-2">
+              The earlier messages could not be loaded.
+              <Button size="sm" onClick={onOlder}>
+                Try again
+              </Button>
+            </p>
+          )}
+          {hasOlder && (!olderFailed || isLoadingOlder) && (
             <div role="status" aria-label="Loading earlier messages" className="flex flex-col gap-2">
               <Skeleton className="h-5 w-2/3" />
               <Skeleton className="h-5 w-1/2" />

@@ -305,6 +305,7 @@ function Turns({
       firstId={messages.rows[0]?.id}
       hasOlder={messages.hasOlder}
       isLoadingOlder={messages.isLoadingOlder}
+      olderFailed={messages.olderFailed}
       onOlder={messages.loadOlder}
     >
       {turns.map((turn, index) => (

@@ -65,7 +65,12 @@ export function ThreadList({ current, onChosen }: { current: string | null; onCh
         <Rows
           rows={rows}
           current={current}
-          more={query.hasNextPage && !query.isFetchingNextPage ? () => void query.fetchNextPage() : null}
+          more={
+            query.hasNextPage && !query.isFetchingNextPage && !query.isFetchNextPageError
+              ? () => void query.fetchNextPage()
+              : null
+          }
+          onRetry={query.isFetchNextPageError ? () => void query.fetchNextPage() : null}
           {...(onChosen ? { onChosen } : {})}
         />
       )}
@@ -77,11 +82,14 @@ function Rows({
   rows,
   current,
   more,
+  onRetry,
   onChosen,
 }: {
   rows: readonly Thread[];
   current: string | null;
   more: (() => void) | null;
+  /** Given when the rest could not be loaded. */
+  onRetry: (() => void) | null;
   onChosen?: () => void;
 }) {
   const scroller = useRef<HTMLDivElement>(null);
@@ -126,6 +134,14 @@ function Rows({
           );
         })}
       </ul>
+      {onRetry !== null && (
+        <p role="alert" className="flex flex-wrap items-center gap-2 p-2 text-xs text-ink-2">
+          The rest could not be loaded.
+          <Button size="sm" onClick={onRetry}>
+            Try again
+          </Button>
+        </p>
+      )}
       <RenameThread thread={renamed} onClose={() => setRenamed(null)} />
       <DeleteThread thread={deleted} current={current} onClose={() => setDeleted(null)} />
     </nav>

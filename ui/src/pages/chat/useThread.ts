@@ -28,6 +28,8 @@ export interface Messages {
   readonly retry: () => void;
   readonly hasOlder: boolean;
   readonly isLoadingOlder: boolean;
+  /** They could not be loaded: it is tried again when somebody says so, not by itself. */
+  readonly olderFailed: boolean;
   readonly loadOlder: () => void;
 }
 
@@ -57,6 +59,7 @@ export function useMessages(id: string | null): Messages {
     retry: () => void query.refetch(),
     hasOlder: query.hasNextPage,
     isLoadingOlder: query.isFetchingNextPage,
+    olderFailed: query.isFetchNextPageError,
     loadOlder: () => void (query.isFetchingNextPage || query.fetchNextPage()),
   };
 }

@@ -49,20 +49,23 @@ function Heard({ run }: { run: Run }) {
 }
 
 function Stored({ run }: { run: Run }) {
-  const { rows, isPending, error, retry, hasOlder, isLoadingOlder, loadOlder } = useMessages(run.thread_id);
+  const { rows, isPending, error, retry, hasOlder, isLoadingOlder, olderFailed, loadOlder } = useMessages(
+    run.thread_id,
+  );
   const steps = useRunSteps(run.id);
   const own = useMemo(() => rows.filter((message) => message.run_id === run.id), [rows, run.id]);
   const lacking = hasOlder && (own.length === 0 || rows[0]?.run_id === run.id);
   const isSought = own.length === 0 && hasOlder;
   useEffect(() => {
-    if (isSought && !isLoadingOlder) loadOlder();
-  }, [isSought, isLoadingOlder, loadOlder]);
+    if (isSought && !isLoadingOlder && !olderFailed) loadOlder();
+  }, [isSought, isLoadingOlder, olderFailed, loadOlder]);
   const blocks = useMemo(() => {
     const said = own.filter((message) => message.role !== "user" || message.step_seq !== null);
     return blocksOf(viewOfHistory(run.id, said, steps), true);
   }, [own, steps, run.id]);
   if (error !== null) return <ErrorState error={error} onRetry={retry} what="This thread" />;
-  if (isPending || isSought) return <SkeletonRows rows={8} label="Loading the transcript" />;
+  if (isPending || (isSought && !olderFailed))
+    return <SkeletonRows rows={8} label="Loading the transcript" />;
   return (
     <Column
       run={run}
