@@ -570,6 +570,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "reason": "why leave is asked",
         "message": "the question in words",
         "requested_by": "the principal for whom it is asked",
+        "requested_by_name": "what they are called, if they are known",
         "may_decide": "who decides holds a role of each; empty: everybody with the scope",
         "quorum": "how many different people have to approve",
         "four_eyes": "nobody who led to the call, or changed it, may approve it",

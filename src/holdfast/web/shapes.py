@@ -347,6 +347,9 @@ class ApprovalRow(Shape):
     root_run_id: str
     thread_id: str
     step: str
+    step_seq: int | None = Field(description="The number of its step, once it is answered.")
+    opened_pos: int | None = Field(description="The position of the event that asked.")
+    after_step: int = Field(description="How many steps its run had recorded when it was asked.")
     agent: str
     tool: str | None
     effect_id: str | None
@@ -359,6 +362,7 @@ class ApprovalRow(Shape):
     reason: str | None
     message: str
     requested_by: str
+    requested_by_name: str | None
     may_decide: list[DeciderOut]
     quorum: int
     four_eyes: bool
@@ -384,13 +388,17 @@ class EffectErrorOut(BaseModel):
     decision: DecisionOut | None = None
 
 
-class EffectOut(Shape):
-    """A side effect of a tool call, as the ledger has it."""
+class EffectRow(Shape):
+    """A side effect of a tool call, as the ledger has it, without what its result has to be."""
 
     id: str
     run_id: str
     run_ended: bool
     step: str
+    step_seq: int | None = Field(description="The number of its step, once that is recorded.")
+    opened_pos: int | None = Field(description="The position of the event that opened its step last.")
+    after_step: int | None = Field(description="How many steps its run had recorded when it was opened.")
+    approval_id: str | None = Field(description="The approval that it was begun with, if it took one.")
     agent: str
     tool: str
     effect_class: EffectClass
@@ -408,6 +416,14 @@ class EffectOut(Shape):
     error: EffectErrorOut | None
     duplicate_of: str | None
     compensates: str | None
+
+
+class EffectOut(EffectRow):
+    """A side effect of a tool call, as the ledger has it."""
+
+    result_schema: Any = Field(
+        description="The JSON schema of its result, if somebody was asked what became of it and one is known."
+    )
 
 
 class EventOut(Shape):

@@ -20,7 +20,7 @@ from holdfast.domain.runs import Run, RunStatus, RunView
 from holdfast.domain.threads import BranchOf, LastRun, Message, ThreadView
 from holdfast.service.access import Me
 from holdfast.service.agents import AgentView, ToolView, VersionView
-from holdfast.service.approvals import ApprovalView, decision_json
+from holdfast.service.approvals import ApprovalView, Links, decision_json
 from holdfast.service.awaited import Sent
 from holdfast.service.effects import EffectView
 from holdfast.service.families import Family, Member
@@ -293,7 +293,12 @@ def _ended(one: Sum) -> dict[str, int]:
 def approval_row(view: ApprovalView) -> bytes:
     a = view.approval
     return joined(
-        _approval(a), arguments=a.arguments, schema=a.schema, choices=a.choices, default=a.default, answer=a.answer
+        _approval(a, view.links),
+        arguments=a.arguments,
+        schema=a.schema,
+        choices=a.choices,
+        default=a.default,
+        answer=a.answer,
     )
 
 
@@ -302,7 +307,7 @@ def approval(view: ApprovalView) -> bytes:
     return approval_row(view)[:-1] + b',"context":' + context + b"}"
 
 
-def _approval(a: Approval) -> dict[str, Any]:
+def _approval(a: Approval, links: Links) -> dict[str, Any]:
     return {
         "id": text(APPROVAL, a.id),
         "type": a.type.value,
@@ -313,6 +318,9 @@ def _approval(a: Approval) -> dict[str, Any]:
         "root_run_id": text(RUN, a.root_id),
         "thread_id": text(THREAD, a.thread_id),
         "step": a.key,
+        "step_seq": links.step_seq,
+        "opened_pos": links.opened_pos,
+        "after_step": links.after_step,
         "agent": a.agent,
         "tool": a.tool,
         "effect_id": _id(EFFECT, a.effect_id),
@@ -320,6 +328,7 @@ def _approval(a: Approval) -> dict[str, Any]:
         "reason": a.reason,
         "message": a.message,
         "requested_by": text(PRINCIPAL, a.requested_by),
+        "requested_by_name": links.requester,
         "may_decide": [{"roles": sorted(roles)} for roles in a.demand.roles],
         "quorum": a.demand.quorum,
         "four_eyes": a.demand.four_eyes,
@@ -332,13 +341,17 @@ def _approval(a: Approval) -> dict[str, Any]:
     }
 
 
-def effect(view: EffectView) -> bytes:
-    e = view.effect
+def effect_row(view: EffectView) -> bytes:
+    e, links = view.effect, view.links
     members = {
         "id": text(EFFECT, e.id),
         "run_id": text(RUN, e.run_id),
-        "run_ended": view.run_ended,
+        "run_ended": links.run_ended,
         "step": e.key,
+        "step_seq": links.step_seq,
+        "opened_pos": links.opened_pos,
+        "after_step": links.after_step,
+        "approval_id": _id(APPROVAL, links.leave),
         "agent": e.agent,
         "tool": e.tool,
         "effect_class": e.effect_class.value,
@@ -356,6 +369,10 @@ def effect(view: EffectView) -> bytes:
         "compensates": _id(EFFECT, e.compensates),
     }
     return joined(members, arguments=e.arguments, error=e.error)
+
+
+def effect(view: EffectView) -> bytes:
+    return effect_row(view)[:-1] + b',"result_schema":' + (view.result_schema or b"null") + b"}"
 
 
 def sent(found: Sent) -> bytes:

@@ -175,6 +175,8 @@ export interface paths {
         /**
          * List Approvals
          * @description The questions that runs ask, oldest first; with `order=desc` newest first.
+         *
+         *     `by=resolved` with `order=desc` is what was decided last.
          */
         get: operations["list_approvals_v1_approvals_get"];
         put?: never;
@@ -1143,6 +1145,11 @@ export interface components {
          * @description A question that a run waits for.
          */
         ApprovalOut: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was asked.
+             */
+            after_step: number;
             /** Agent */
             agent: string;
             /** Answer */
@@ -1186,12 +1193,19 @@ export interface components {
             /** Message */
             message: string;
             on_expiry: components["schemas"]["OnExpiry"];
+            /**
+             * Opened Pos
+             * @description The position of the event that asked.
+             */
+            opened_pos: number | null;
             /** Quorum */
             quorum: number;
             /** Reason */
             reason: string | null;
             /** Requested By */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string | null;
             /** Resolved At */
             resolved_at: string | null;
             /** Root Run Id */
@@ -1203,6 +1217,11 @@ export interface components {
             status: components["schemas"]["ApprovalStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once it is answered.
+             */
+            step_seq: number | null;
             /** Thread Id */
             thread_id: string;
             /** Tool */
@@ -1216,6 +1235,11 @@ export interface components {
          * @description A question that a run waits for, without what led to it.
          */
         ApprovalRow: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was asked.
+             */
+            after_step: number;
             /** Agent */
             agent: string;
             /** Answer */
@@ -1254,12 +1278,19 @@ export interface components {
             /** Message */
             message: string;
             on_expiry: components["schemas"]["OnExpiry"];
+            /**
+             * Opened Pos
+             * @description The position of the event that asked.
+             */
+            opened_pos: number | null;
             /** Quorum */
             quorum: number;
             /** Reason */
             reason: string | null;
             /** Requested By */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string | null;
             /** Resolved At */
             resolved_at: string | null;
             /** Root Run Id */
@@ -1271,6 +1302,11 @@ export interface components {
             status: components["schemas"]["ApprovalStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once it is answered.
+             */
+            step_seq: number | null;
             /** Thread Id */
             thread_id: string;
             /** Tool */
@@ -1595,8 +1631,18 @@ export interface components {
          * @description A side effect of a tool call, as the ledger has it.
          */
         EffectOut: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was opened.
+             */
+            after_step: number | null;
             /** Agent */
             agent: string;
+            /**
+             * Approval Id
+             * @description The approval that it was begun with, if it took one.
+             */
+            approval_id: string | null;
             /** Arguments */
             arguments: {
                 [key: string]: unknown;
@@ -1620,6 +1666,95 @@ export interface components {
             /** Idempotency Key */
             idempotency_key: string;
             /**
+             * Opened Pos
+             * @description The position of the event that opened its step last.
+             */
+            opened_pos: number | null;
+            /**
+             * Planned At
+             * Format: date-time
+             */
+            planned_at: string;
+            /** Provider Ref */
+            provider_ref: string | null;
+            /**
+             * Result Schema
+             * @description The JSON schema of its result, if somebody was asked what became of it and one is known.
+             */
+            result_schema: unknown;
+            /** Run Ended */
+            run_ended: boolean;
+            /** Run Id */
+            run_id: string;
+            /** Started At */
+            started_at: string | null;
+            status: components["schemas"]["EffectStatus"];
+            /** Step */
+            step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once that is recorded.
+             */
+            step_seq: number | null;
+            /** Tool */
+            tool: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * EffectPolicyOut
+         * @description What the calls of a fork do that its parent made after the fork point, or never made, or that only read.
+         */
+        EffectPolicyOut: {
+            new: components["schemas"]["Fresh"];
+            reads: components["schemas"]["Reads"];
+            repeat: components["schemas"]["Repeat"];
+        };
+        /**
+         * EffectRow
+         * @description A side effect of a tool call, as the ledger has it, without what its result has to be.
+         */
+        EffectRow: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was opened.
+             */
+            after_step: number | null;
+            /** Agent */
+            agent: string;
+            /**
+             * Approval Id
+             * @description The approval that it was begun with, if it took one.
+             */
+            approval_id: string | null;
+            /** Arguments */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /** Arguments Hash */
+            arguments_hash: string;
+            /** Attempt */
+            attempt: number;
+            /** Compensates */
+            compensates: string | null;
+            /** Deadline */
+            deadline: string | null;
+            /** Duplicate Of */
+            duplicate_of: string | null;
+            effect_class: components["schemas"]["EffectClass"];
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["EffectErrorOut"] | null;
+            /** Id */
+            id: string;
+            /** Idempotency Key */
+            idempotency_key: string;
+            /**
+             * Opened Pos
+             * @description The position of the event that opened its step last.
+             */
+            opened_pos: number | null;
+            /**
              * Planned At
              * Format: date-time
              */
@@ -1635,19 +1770,15 @@ export interface components {
             status: components["schemas"]["EffectStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once that is recorded.
+             */
+            step_seq: number | null;
             /** Tool */
             tool: string;
             /** Version */
             version: string;
-        };
-        /**
-         * EffectPolicyOut
-         * @description What the calls of a fork do that its parent made after the fork point, or never made, or that only read.
-         */
-        EffectPolicyOut: {
-            new: components["schemas"]["Fresh"];
-            reads: components["schemas"]["Reads"];
-            repeat: components["schemas"]["Repeat"];
         };
         /**
          * EffectsIn
@@ -2109,10 +2240,10 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
-        /** Page[EffectOut] */
-        Page_EffectOut_: {
+        /** Page[EffectRow] */
+        Page_EffectRow_: {
             /** Data */
-            data: components["schemas"]["EffectOut"][];
+            data: components["schemas"]["EffectRow"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -3774,10 +3905,14 @@ export interface operations {
         parameters: {
             query?: {
                 agent?: string | null;
+                /** @description What they are ordered by: when they were asked, or when they were closed, without open ones. */
+                by?: "created" | "resolved";
                 created_after?: string | null;
                 created_before?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
+                /** @description About this effect: leave for it, or what became of it. */
+                effect_id?: string | null;
                 /** @description How many rows a page has at most. */
                 limit?: number;
                 /** @description Asked at least so many seconds ago. */
@@ -4160,7 +4295,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_EffectOut_"];
+                    "application/json": components["schemas"]["Page_EffectRow_"];
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
