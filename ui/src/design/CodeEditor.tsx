@@ -66,16 +66,17 @@ export default function CodeEditor({ value, onChange, label, minHeight = "6rem" 
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const changed = useRef(onChange);
-  const first = useRef(value);
+  const latest = useRef(value);
   useEffect(() => {
     changed.current = onChange;
+    latest.current = value;
   });
   useEffect(() => {
     if (place.current === null) return;
     const editor = new EditorView({
       parent: place.current,
       state: EditorState.create({
-        doc: first.current,
+        doc: latest.current,
         extensions: [
           lineNumbers(),
           history(),

@@ -10,6 +10,7 @@ import { bytes, plural } from "~/lib/format";
 import { inert } from "~/lib/text";
 import { Button } from "./Button";
 import { CopyButton } from "./Facts";
+import { isInexact } from "./schema";
 
 const PIECE = 100;
 const TEXT_CHARS_MAX = 2_000;
@@ -236,12 +237,16 @@ export function JsonEditor(props: JsonEditorProps) {
   );
 }
 
-/** The value that a text of JSON has, or what is wrong with it. */
+const TOO_EXACT =
+  "A number here has more digits than a browser keeps. Write it as a text if that is taken, or send it over the API.";
+
+/** The value that a text of JSON has, or what is wrong with it: also a number that would be sent as another one. */
 export function parsed(
   text: string,
 ): { readonly value: unknown; readonly error: null } | { readonly value: undefined; readonly error: string } {
   try {
-    return { value: JSON.parse(text) as unknown, error: null };
+    const value: unknown = JSON.parse(text);
+    return isInexact(value) ? { value: undefined, error: TOO_EXACT } : { value, error: null };
   } catch (error) {
     return { value: undefined, error: error instanceof Error ? error.message : "This is not JSON." };
   }

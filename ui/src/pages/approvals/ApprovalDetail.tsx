@@ -98,6 +98,7 @@ const NO_ERRORS: Readonly<Record<string, string>> = {};
 function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
   const { asked, me, partial, onBack, onStep, takesFocus } = props;
   const heading = useRef<HTMLHeadingElement>(null);
+  const pane = useRef<HTMLDivElement>(null);
   const [draft, setDraft] = useDraft(asked.id);
   const [editing, setEditing] = useState(draft.arguments !== undefined);
   const [errors, setErrors] = useState(NO_ERRORS);
@@ -123,7 +124,7 @@ function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
   };
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Escape leaves whichever field is written in
-    <div className="flex min-h-0 grow flex-col" onKeyDown={leaveField}>
+    <div ref={pane} className="flex min-h-0 grow flex-col" onKeyDown={leaveField}>
       <Bar asked={asked} onBack={onBack} onStep={onStep} />
       <div
         tabIndex={0}
@@ -175,6 +176,7 @@ function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
           valid={valid}
           onErrors={setErrors}
           bulk={props.bulk}
+          pane={pane}
           onDone={props.onDone}
           onCounted={() => {
             setEditing(false);
