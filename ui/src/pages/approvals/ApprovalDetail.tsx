@@ -1,6 +1,7 @@
 /** One question: what is asked, why, what led to it, and the answer. */
 
 import { useQueryClient } from "@tanstack/react-query";
+import clsx from "clsx";
 import { ArrowLeft, ChevronDown, ChevronUp } from "lucide-react";
 import { type KeyboardEvent, type RefObject, useEffect, useRef, useState } from "react";
 import { keys } from "~/api/keys";
@@ -193,7 +194,11 @@ function Headline({ asked, heading }: { asked: Approval; heading: RefObject<HTML
   const Icon = TYPE_ICONS[asked.type];
   return (
     <div className="flex min-w-0 gap-2.5">
-      <Icon size={20} aria-hidden className="mt-0.5 shrink-0 text-ask" />
+      <Icon
+        size={20}
+        aria-hidden
+        className={clsx("mt-0.5 shrink-0", asked.status === "pending" ? "text-ask" : "text-ink-3")}
+      />
       <div className="min-w-0">
         <h2
           ref={heading}
@@ -215,15 +220,16 @@ const MESSAGE_CHARS_MAX = 12_000;
 function headline(asked: Approval): string {
   const agent = inert(asked.agent);
   const tool = inert(asked.tool ?? "a tool");
+  const open = asked.status === "pending";
   switch (asked.type) {
     case "tool":
-      return `${agent} wants to call ${tool}`;
+      return `${agent} ${open ? "wants" : "wanted"} to call ${tool}`;
     case "external":
-      return `${agent} waits for the result of ${tool}`;
+      return `${agent} ${open ? "waits" : "waited"} for the result of ${tool}`;
     case "effect":
       return `What became of ${tool}, called by ${agent}?`;
     case "input":
-      return `${agent} asks`;
+      return `${agent} ${open ? "asks" : "asked"}`;
   }
 }
 

@@ -85,8 +85,17 @@ function Actions({ asked, draft, onDraft, editing, onEditing }: AskedProps) {
       <>
         <CopyButton text={() => written(asked.arguments)} label="Copy the arguments" />
         {asked.type === "tool" && asked.status === "pending" && (
-          <Button size="sm" look="quiet" icon={<Pencil size={13} />} onClick={() => onEditing(true)}>
-            Edit <Kbd keys="e" />
+          <Button
+            size="sm"
+            look="quiet"
+            className="-mr-1.5"
+            icon={<Pencil size={13} />}
+            onClick={() => onEditing(true)}
+          >
+            Edit{" "}
+            <span aria-hidden className="hidden sm:inline">
+              <Kbd keys="e" />
+            </span>
           </Button>
         )}
       </>

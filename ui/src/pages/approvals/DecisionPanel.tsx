@@ -102,9 +102,9 @@ export function DecisionPanel(props: PanelProps) {
   return (
     <section
       aria-label="Decide"
-      className="max-h-[45dvh] shrink-0 overflow-y-auto border-t border-line bg-surface px-4 py-3 sm:px-5"
+      className="max-h-[45dvh] shrink-0 overflow-y-auto border-t border-line bg-surface py-3"
     >
-      <div className="mx-auto flex max-w-5xl flex-col gap-2.5">
+      <div className="mx-auto flex max-w-5xl flex-col gap-2.5 px-4 sm:px-5">
         {over && (
           <Notice tone="warn" title="The time is over">
             <p>Now {whenOver(asked)}.</p>

@@ -25,7 +25,7 @@ export function InboxFilters({
   const tools = useMemo(() => toolsOf(known, search.agent), [known, search.agent]);
   const names = known.map((one) => one.id);
   return (
-    <FilterBar className="grid grid-cols-3 p-3">
+    <FilterBar className="grid grid-cols-3 px-4 py-3 sm:px-5">
       <Segmented
         label="Which questions"
         className="col-span-3"

@@ -110,7 +110,7 @@ function Row({
   return (
     <div
       className={clsx(
-        "group relative flex h-full gap-2.5 py-2 pl-3 pr-3 hover:bg-hover",
+        "group relative flex h-full gap-2.5 px-4 py-2 sm:px-5 hover:bg-hover",
         current && "bg-accent-soft hover:bg-accent-soft",
       )}
     >

@@ -23,7 +23,7 @@ export function InboxRows(props: InboxListProps) {
 const Loading = () => (
   <div role="status" aria-label="Loading the questions" className="flex flex-col">
     {Array.from({ length: 6 }, (_, at) => (
-      <div key={at} className="flex h-20 flex-col justify-center gap-2 border-b border-line px-3">
+      <div key={at} className="flex h-20 flex-col justify-center gap-2 border-b border-line px-4 sm:px-5">
         <Skeleton className="h-4 w-2/3" />
         <Skeleton className="h-3 w-full" />
       </div>

@@ -18,7 +18,7 @@ export function SelectionBar({
     <div
       role="toolbar"
       aria-label="Selected questions"
-      className="flex shrink-0 items-center gap-2 border-b border-line bg-accent-soft px-3 py-2"
+      className="flex shrink-0 items-center gap-2 border-b border-line bg-accent-soft px-4 py-2 sm:px-5"
     >
       <span className="grow text-xs font-medium tabular">{plural(count, "question")} selected</span>
       <Button size="sm" look="danger" onClick={() => onWord("reject")}>

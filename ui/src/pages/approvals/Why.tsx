@@ -88,7 +88,7 @@ function Places({ asked }: { asked: Approval }) {
     <ul className="flex flex-col gap-1">
       <Place label={`The run, ${at}`}>
         <Link to="/runs/$runId" params={{ runId: asked.run_id }} search={placeIn(asked)} className={LINK}>
-          Run, {at} <Id id={asked.run_id} />
+          <span>Run, {at}</span> <Id id={asked.run_id} />
         </Link>
       </Place>
       {asked.root_run_id !== asked.run_id && (
@@ -114,7 +114,8 @@ function Places({ asked }: { asked: Approval }) {
   );
 }
 
-const LINK = "inline-flex min-w-0 items-center gap-1.5 rounded-sm text-accent-text hover:underline";
+const LINK =
+  "inline-flex min-w-0 flex-wrap items-center gap-x-1.5 rounded-sm text-accent-text hover:underline";
 
 const Place = ({ label, children }: { label: string; children: ReactNode }) => (
   <li title={label}>{children}</li>

@@ -17,7 +17,7 @@ import { begunAt, CLASS_WORDS, gist, STATUS_WORDS } from "./words";
 
 const COLUMNS = ["Status", "Tool", "Arguments", "Agent", "Tries", "When", "Run"] as const;
 const GRID =
-  "grid grid-cols-[6.5rem_minmax(6.5rem,1.1fr)_minmax(6rem,2.2fr)_minmax(4.5rem,0.8fr)_2.5rem_5.5rem_7rem] items-center gap-x-4 px-4 sm:px-5";
+  "grid grid-cols-[6.5rem_minmax(6.5rem,1.1fr)_minmax(6rem,2.2fr)_minmax(4.5rem,0.8fr)_2.5rem_5.5rem_7rem] min-[1700px]:grid-cols-[6.5rem_20rem_minmax(6rem,1fr)_14rem_2.5rem_5.5rem_7rem] items-center gap-x-4 px-4 sm:px-5";
 
 export interface EffectTableProps {
   readonly rows: readonly EffectRow[];
@@ -176,7 +176,7 @@ function TableRow(props: RowProps) {
 function Card(props: RowProps) {
   const { effect } = props;
   return (
-    <div className="flex h-full flex-col justify-center gap-0.5 px-4">
+    <div className="flex h-full flex-col justify-center gap-0.5 px-4 sm:px-5">
       <div className="flex min-w-0 items-center gap-2">
         <Name {...props} />
         <span className="grow" />
