@@ -47,7 +47,7 @@ async def destroy(what: str) -> str:
     return f"destroyed {what}"
 
 
-@tool(effect="keyed", confirm=Confirm(expires=timedelta(seconds=6)))
+@tool(effect="keyed", confirm=Confirm(expires=timedelta(seconds=20)))
 async def hurry(what: str) -> str:
     """Do something soon."""
     return f"hurried {what}"

@@ -50,8 +50,12 @@ export function DecisionPanel(props: PanelProps) {
   const hasReject = asked.type !== "effect";
 
   const approve = (): void => {
-    if (mayApprove && word !== null) sending.send(word);
-    else props.announce(bar?.why ?? lacks ?? "This cannot be decided now.");
+    if (mayApprove && word !== null) {
+      sending.send(word);
+      return;
+    }
+    setMode("approve"); // what it lacks is shown then
+    props.announce(bar?.why ?? lacks ?? "This cannot be decided now.");
   };
   const reject = (): void => {
     if (mayReject) sending.send({ decision: "reject" });

@@ -50,6 +50,8 @@ export function useSending({
       here.current = false;
     };
   }, []);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what was refused for a version is of the past with it
+  useEffect(() => setRefused(null), [draft.version]);
   const tooSoon = (): Refusal | null => {
     if (isOutdated(draft, asked))
       return {
