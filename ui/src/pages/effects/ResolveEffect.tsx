@@ -82,7 +82,7 @@ export function ResolveEffect({
               <Link
                 to="/approvals/$approvalId"
                 params={{ approvalId: questionId }}
-                className="rounded-sm text-accent-text hover:underline"
+                className="rounded-sm text-accent-text underline"
               >
                 in the inbox
               </Link>
