@@ -134,7 +134,9 @@ LIMITS: Final = {
     "OVERVIEW_RUNS_MAX": "runs that it counts, the newest first",
     "THREADS_SEARCHED_MAX": "threads that one page of `GET /v1/threads` with `q` or `agent` looks through",
     "SEARCH_CHARS_MAX": "the text `q` that it looks for",
-    "CUT_BYTES_MIN": "the least `bytes_max` of a step's output and of a prompt",
+    "CUT_BYTES_MIN": "the least `bytes_max` of a run, of a list of runs, of a step's output and of a prompt",
+    "LISTED_BYTES": "an input or output in a list of runs, unless `bytes_max` says otherwise; larger ones are left out",
+    "LISTED_BYTES_MAX": "the most `bytes_max` of a list of runs",
     "CLOCKS_APART_MS": "how far the clocks of processes and database may be apart for lists by time to be whole",
     "SESSION_MS": "a browser's session without a request; one with less than half of it left is renewed by use",
     "STORE_WAIT_MS": "how long a request waits for the database before 503",
@@ -337,9 +339,9 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "agent from to changed",
     ),
     "step.opened": (
-        "a sleep, a child or a wait for an event began; `due_at` for a sleep, `agent` for a child, `event` and "
-        "`event_key` for an event",
-        "key kind name attempt due_at? agent? event? event_key?",
+        "a sleep, a child or a wait for an event began; `due_at` for a sleep, `agent` and `child_run_id` for a child, "
+        "`event` and `event_key` for an event",
+        "key kind name attempt due_at? agent? child_run_id? event? event_key?",
     ),
     "step.completed": (
         "a step of a workflow, or a recorded value, is there",

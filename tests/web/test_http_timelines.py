@@ -389,3 +389,45 @@ def test_the_time_in_an_id_bounds_it() -> None:
     assert first_of(at - 1) < made < first_of(at + 60_000)
     assert first_of(-5) == b"\x00" * 16
     assert len(first_of(2**60)) == 16
+
+
+async def test_the_revision_of_a_timeline_says_that_earlier_steps_have_changed(either: Server) -> None:
+    run = await either.start("broken", wait=30)
+    before = await timeline(either, run["id"])
+    assert (await timeline(either, run["id"], after=before["last"]))["revision"] == before["revision"]
+    either.desk.broken = False
+    await either.http.post(f"/v1/runs/{run['id']}/retry")
+    await either.settled(run["id"])
+    after = await timeline(either, run["id"], after=before["last"])
+    assert [row["attempt"] for row in rows(after)] == [2], "the step that was declared void is not told again"
+    assert after["revision"] != before["revision"]
+    assert after["revision"] == (await timeline(either, run["id"]))["revision"]
+
+
+async def test_an_effect_that_comes_to_another_end_changes_the_revision(either: Server) -> None:
+    run = await either.start("couriers", {"order": "7", "amount": 500}, wait=30)
+    (effect,) = (await either.http.get("/v1/effects", params={"status": "unknown", "run_id": run["id"]})).json()["data"]
+    before = (await timeline(either, run["id"]))["revision"]
+    await either.http.post(f"/v1/effects/{effect['id']}/resolve", json={"outcome": "committed", "result": "by hand"})
+    await either.settled(run["id"])
+    assert (await timeline(either, run["id"]))["revision"] != before
+
+
+async def test_new_steps_alone_leave_the_revision_as_it_is(either: Server) -> None:
+    run, asked = await either.asked("refunds", {"order": "7", "amount": 500})
+    before = (await timeline(either, run["id"]))["revision"]
+    await either.resolve(asked, "approve")
+    await either.settled(run["id"])
+    after = await timeline(either, run["id"])
+    assert after["steps"]["seq"], "steps came, and an effect with them"
+    assert after["revision"] == before
+
+
+async def test_a_child_that_runs_is_linked_before_its_step_ends(either: Server) -> None:
+    run, asked = await either.asked("parent")
+    (child,) = (await either.http.get(f"/v1/runs/{run['id']}/children")).json()["data"]
+    (open,) = [one for one in (await timeline(either, run["id"]))["open"] if one["kind"] == "child"]
+    assert open["child_run_id"] == child["id"] == asked["run_id"]
+    events = await either.events(f"/v1/runs/{run['id']}/events?until=waiting")
+    (opened,) = [event.data["data"] for event in events if event.type == "step.opened"]
+    assert (opened["kind"], opened["child_run_id"]) == ("child", child["id"])

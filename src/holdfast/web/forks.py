@@ -23,7 +23,7 @@ from holdfast.web import paging, routing, shapes, views
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
 from holdfast.web.routing import Reads as ReadsRuns
-from holdfast.web.runs import EditsIn, LimitsIn, Tag, Wait, house_of, runs_page
+from holdfast.web.runs import EditsIn, LimitsIn, ListedBytes, Tag, Wait, house_of, runs_page
 from holdfast.web.threads import Reads as ReadsThreads
 
 router = routing.router()
@@ -136,12 +136,17 @@ async def fork_run(
     tags=["time travel"],
 )
 async def list_forks(
-    request: Request, run_id: str, principal: ReadsRuns, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request,
+    run_id: str,
+    principal: ReadsRuns,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
 ) -> Response:
     """The runs that were forked from this one, newest first."""
     id = routing.run_id(run_id)
     await runs.get(house_of(request), principal, id)
-    return await runs_page(request, principal, "forks", {"forked_run": id}, limit, cursor)
+    return await runs_page(request, principal, "forks", {"forked_run": id}, limit, cursor, bytes_max)
 
 
 @router.get(

@@ -269,6 +269,24 @@ async def _waited(request: Request, principal: Principal, view: RunView, wait: f
 # -- looking --------------------------------------------------------------------------------------------------------
 
 
+BytesMax = Annotated[
+    int | None,
+    Query(
+        ge=limits.CUT_BYTES_MIN,
+        le=limits.PAYLOAD_BYTES_MAX,
+        description="Leave out what is larger than so many bytes of JSON.",
+    ),
+]
+ListedBytes = Annotated[
+    int,
+    Query(
+        ge=limits.CUT_BYTES_MIN,
+        le=limits.LISTED_BYTES_MAX,
+        description="Leave out each input and output that is larger than so many bytes of JSON.",
+    ),
+]
+
+
 @router.get("/v1/runs", response_model=shapes.Page[shapes.RunOut], responses=problems(400, 422), tags=["runs"])
 async def list_runs(
     request: Request,
@@ -286,10 +304,14 @@ async def list_runs(
     include_children: Flag = False,
     forked: Annotated[Flag | None, Query(description="Whether it was forked from another run.")] = None,
     imported: Annotated[Flag | None, Query(description="Whether it came out of a file.")] = None,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread."""
+    """Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread.
+
+    Large inputs and outputs are left out, and `input_cut` and `output_cut` tell of them; a run alone has them whole.
+    """
     filters: dict[str, Any] = {
         "agent": agent,
         "thread_id": cast("ThreadId | None", filter_id(ids.THREAD, "thread_id", thread_id)),
@@ -305,27 +327,35 @@ async def list_runs(
         "imported": imported,
         "status": tuple(sorted(set(status or ()))),
     }
-    return await runs_page(request, principal, "runs", filters, limit, cursor)
+    return await runs_page(request, principal, "runs", filters, limit, cursor, bytes_max)
 
 
 async def runs_page(
-    request: Request, principal: Principal, kind: str, filters: dict[str, Any], limit: int, cursor: str | None
+    request: Request,
+    principal: Principal,
+    kind: str,
+    filters: dict[str, Any],
+    limit: int,
+    cursor: str | None,
+    bytes_max: int,
 ) -> Response:
     named = {name: value.hex() if isinstance(value, bytes) else value for name, value in filters.items()}
     here = paging.place(principal, kind, named, cursor, size=ids.ID_BYTES)
     wanted = RunFilter(**filters, before=here.position, limit=limit + 1)
-    found = await runs.page(house_of(request), principal, wanted)
+    found = await runs.page(house_of(request), principal, wanted, bytes_max)
     return paging.answer(here, found, limit, views.run, lambda view: view.run.id)
 
 
 @router.get("/v1/runs/{run_id}", response_model=shapes.RunOut, responses=problems(404, 422), tags=["runs"])
-async def get_run(request: Request, run_id: str, principal: Reads, wait: Wait = 0) -> Response:
+async def get_run(
+    request: Request, run_id: str, principal: Reads, wait: Wait = 0, bytes_max: BytesMax = None
+) -> Response:
     """A run as it stands."""
     house = house_of(request)
     view = await runs.get(house, principal, routing.run_id(run_id))
     if wait:
         view = await runs.wait(house, principal, view, wait)
-    return routing.json_response(views.run(view))
+    return routing.json_response(views.run(view if bytes_max is None else view.cut(bytes_max)))
 
 
 @router.get(
@@ -372,16 +402,6 @@ async def list_steps(
     found = await runs.steps(house, principal, id, here.number, limit + 1)
     linked = await runs.linked(house, principal.tenant_id, found)
     return paging.answer(here, found, limit, lambda one: views.step_row(one, linked), lambda one: one.entry.seq or 0)
-
-
-BytesMax = Annotated[
-    int | None,
-    Query(
-        ge=limits.CUT_BYTES_MIN,
-        le=limits.PAYLOAD_BYTES_MAX,
-        description="Leave out what is larger than so many bytes of JSON.",
-    ),
-]
 
 
 @router.get(
@@ -436,12 +456,17 @@ async def get_prompt(request: Request, run_id: str, seq: Seq, principal: Reads, 
     tags=["runs"],
 )
 async def list_children(
-    request: Request, run_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request,
+    run_id: str,
+    principal: Reads,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
 ) -> Response:
     """The runs that this one started, newest first."""
     id = routing.run_id(run_id)
     await runs.get(house_of(request), principal, id)
-    return await runs_page(request, principal, "children", {"parent_id": id}, limit, cursor)
+    return await runs_page(request, principal, "children", {"parent_id": id}, limit, cursor, bytes_max)
 
 
 # -- stopping and going on ------------------------------------------------------------------------------------------

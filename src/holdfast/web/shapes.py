@@ -105,8 +105,16 @@ class BranchOut(Shape):
     at: int
 
 
+class CutOut(Shape):
+    """A value that is left out for its size."""
+
+    bytes: int = Field(description="Its size as JSON; of a model's message in a list, of all that was recorded of it.")
+    preview: str = Field(description="Its first words: of a text, of content parts, else of its JSON. May be empty.")
+
+
 class RunOut(Shape):
-    """One execution of one agent, in one thread."""
+    """One execution of one agent, in one thread. What is larger than `bytes_max` is left out of `input` and `output`;
+    then `input_cut` and `output_cut` tell of it."""
 
     id: str
     external_id: str | None
@@ -125,7 +133,9 @@ class RunOut(Shape):
     status: RunStatus
     phase: Phase = Field(description="The status in finer words.")
     input: Any
+    input_cut: CutOut | None = Field(description="Set if the input is left out for its size, and null for that.")
     output: Any
+    output_cut: CutOut | None = Field(description="Set if the output is left out for its size, and null for that.")
     error: RunErrorOut | None
     waiting_on: list[WaitOut]
     queue_position: int | None = Field(description="How many runs of the thread go first.")
@@ -264,8 +274,12 @@ class RuleOut(BaseModel):
 
 
 class ToolOut(BaseModel):
+    """A tool of an agent. `schema` is that of its arguments; `timeout_ms`: how long a call of it may take."""
+
     name: str
     description: str | None = None
+    schema_: Any = Field(default=None, alias="schema")
+    timeout_ms: int | None = None
     effect: EffectClass | None = None
     policy: list[RuleOut] = []
     external: bool = False
@@ -510,7 +524,7 @@ class OpenStepOut(Shape):
     name: str
     attempt: int
     since: int
-    child_run_id: str | None
+    child_run_id: str | None = Field(description="Of a child: the run that it starts, at once or in a moment.")
     approval_id: str | None
 
 
@@ -547,6 +561,10 @@ class TimelineOut(Shape):
     created_at: datetime
     now: int = Field(description="The time of this answer, in ms since the run was created.")
     pos: int = Field(description="The run's last event that this answer knows of: follow it from here.")
+    revision: str = Field(
+        description="Another one when a step that was told before is not as it was: a retry declared it void, its "
+        "effect came to another end. Then what is behind `after` is not enough: ask for all of it."
+    )
     last: int = Field(description="The last step shown here; `after` if there is none.")
     more: bool = Field(description="Whether there are steps behind `last`.")
     inherited_to: int = Field(description="Up to which `seq` the steps are others', of whom the run is a fork.")

@@ -16,7 +16,7 @@ from holdfast.domain.forks import policy_json
 from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
 from holdfast.domain.journal import Located, StepStatus
 from holdfast.domain.messages import parts_of, step_output
-from holdfast.domain.runs import Run, RunStatus, RunView
+from holdfast.domain.runs import Cut, Run, RunStatus, RunView
 from holdfast.domain.threads import BranchOf, LastRun, Message, ThreadView
 from holdfast.service.access import Me
 from holdfast.service.agents import AgentView, ToolView, VersionView
@@ -84,7 +84,7 @@ def run(view: RunView) -> bytes:
         "ended_at": or_none(r.ended_at),
     }
     return joined(
-        members,
+        {**members, "input_cut": _cut(view.input_cut), "output_cut": _cut(view.output_cut)},
         input=view.input,
         output=view.output,
         error=r.error,
@@ -92,6 +92,10 @@ def run(view: RunView) -> bytes:
         metadata=r.metadata or b"{}",
         tags=r.tags or b"[]",
     )
+
+
+def _cut(value: Cut | None) -> dict[str, Any] | None:
+    return None if value is None else {"bytes": value.bytes, "preview": value.preview}
 
 
 def _phase(view: RunView) -> str:
@@ -195,6 +199,7 @@ def timeline(found: Timeline) -> bytes:
         "created_at": timestamp(since),
         "now": found.now - since,
         "pos": found.pos,
+        "revision": found.revision,
         "last": found.last,
         "more": found.more,
         "inherited_to": found.inherited,

@@ -398,6 +398,8 @@ export interface paths {
         /**
          * List Runs
          * @description Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread.
+         *
+         *     Large inputs and outputs are left out, and `input_cut` and `output_cut` tell of them; a run alone has them whole.
          */
         get: operations["list_runs_v1_runs_get"];
         put?: never;
@@ -989,7 +991,7 @@ export interface paths {
         };
         /**
          * List Thread Runs
-         * @description The thread's runs, newest first.
+         * @description The thread's runs, newest first, without large inputs and outputs.
          */
         get: operations["list_thread_runs_v1_threads__thread_id__runs_get"];
         put?: never;
@@ -1332,6 +1334,22 @@ export interface components {
             compensate: boolean;
             /** Reason */
             reason?: string | null;
+        };
+        /**
+         * CutOut
+         * @description A value that is left out for its size.
+         */
+        CutOut: {
+            /**
+             * Bytes
+             * @description Its size as JSON; of a model's message in a list, of all that was recorded of it.
+             */
+            bytes: number;
+            /**
+             * Preview
+             * @description Its first words: of a text, of content parts, else of its JSON. May be empty.
+             */
+            preview: string;
         };
         /**
          * DeciderOut
@@ -2032,7 +2050,10 @@ export interface components {
             approval_id: string | null;
             /** Attempt */
             attempt: number;
-            /** Child Run Id */
+            /**
+             * Child Run Id
+             * @description Of a child: the run that it starts, at once or in a moment.
+             */
             child_run_id: string | null;
             /** Key */
             key: string;
@@ -2587,7 +2608,8 @@ export interface components {
         };
         /**
          * RunOut
-         * @description One execution of one agent, in one thread.
+         * @description One execution of one agent, in one thread. What is larger than `bytes_max` is left out of `input` and `output`;
+         *     then `input_cut` and `output_cut` tell of it.
          */
         RunOut: {
             /** Acting Agent */
@@ -2628,6 +2650,8 @@ export interface components {
             initiator: string;
             /** Input */
             input: unknown;
+            /** @description Set if the input is left out for its size, and null for that. */
+            input_cut: components["schemas"]["CutOut"] | null;
             limits: components["schemas"]["LimitsOut"];
             /** Metadata */
             metadata: {
@@ -2636,6 +2660,8 @@ export interface components {
             on_busy_applied: components["schemas"]["OnBusy"] | null;
             /** Output */
             output: unknown;
+            /** @description Set if the output is left out for its size, and null for that. */
+            output_cut: components["schemas"]["CutOut"] | null;
             parent: components["schemas"]["ParentOut"] | null;
             /**
              * Phase
@@ -3071,6 +3097,11 @@ export interface components {
              * @description The run's last event that this answer knows of: follow it from here.
              */
             pos: number;
+            /**
+             * Revision
+             * @description Another one when a step that was told before is not as it was: a retry declared it void, its effect came to another end. Then what is behind `after` is not enough: ask for all of it.
+             */
+            revision: string;
             /** Run Id */
             run_id: string;
             status: components["schemas"]["RunStatus"];
@@ -3136,7 +3167,10 @@ export interface components {
             /** Status */
             status: components["schemas"]["StepStatus"][];
         };
-        /** ToolOut */
+        /**
+         * ToolOut
+         * @description A tool of an agent. `schema` is that of its arguments; `timeout_ms`: how long a call of it may take.
+         */
         ToolOut: {
             /** Description */
             description?: string | null;
@@ -3158,6 +3192,10 @@ export interface components {
              * @default []
              */
             policy: components["schemas"]["RuleOut"][];
+            /** Schema */
+            schema?: unknown;
+            /** Timeout Ms */
+            timeout_ms?: number | null;
         };
         /**
          * ToolSwitchOut
@@ -4688,6 +4726,8 @@ export interface operations {
         parameters: {
             query?: {
                 agent?: string | null;
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 created_after?: string | null;
                 created_before?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
@@ -4893,6 +4933,8 @@ export interface operations {
     get_run_v1_runs__run_id__get: {
         parameters: {
             query?: {
+                /** @description Leave out what is larger than so many bytes of JSON. */
+                bytes_max?: number | null;
                 /** @description Seconds to hold the answer until the run ended, or waits for something. */
                 wait?: number;
             };
@@ -5091,6 +5133,8 @@ export interface operations {
     list_children_v1_runs__run_id__children_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
@@ -5620,6 +5664,8 @@ export interface operations {
     list_forks_v1_runs__run_id__forks_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
@@ -7705,6 +7751,8 @@ export interface operations {
     list_thread_runs_v1_threads__thread_id__runs_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */

@@ -22,7 +22,7 @@ import { keys } from "~/api/keys";
 import type { Page, Run } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Id } from "~/design/Facts";
-import { oneLine, textOf } from "~/lib/text";
+import { oneLine, saidTo } from "~/lib/text";
 import { setTheme } from "~/lib/theme";
 import { useGo } from "./go";
 
@@ -217,7 +217,7 @@ function useCommands(): (asked: string) => readonly Command[] {
     const recent = (runs.data?.data ?? []).map(
       (run): Command => ({
         id: run.id,
-        label: `${run.agent}: ${oneLine(textOf(run.input), 80) || "run"}`,
+        label: `${run.agent}: ${oneLine(saidTo(run), 80) || "run"}`,
         group: "Recent runs",
         icon: <Activity size={15} />,
         hint: <Status status={run.status} quiet />,

@@ -129,7 +129,7 @@ export function turnsOf(
     if (run.parent !== null || shown.has(run.id) || !says) continue;
     shown.add(run.id);
     const view = views.get(run.id);
-    const own = run.forked_from === null ? run.input : view?.input;
+    const own = run.forked_from === null ? (run.input ?? view?.input ?? run.input_cut?.preview) : view?.input;
     turns.push(fresh(run.id, own, run.created_at));
   }
   for (const view of heardOf) {

@@ -1,10 +1,10 @@
 /** What a new install leads through, step by step: which are taken is read off the data. Can be put away, and had back. */
 
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Check, ChevronRight, X } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { api, body } from "~/api/client";
 import { useAgents } from "~/api/hooks";
 import { keys } from "~/api/keys";
@@ -19,7 +19,6 @@ const FORKS_LOOKED_AT = 20;
 export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: readonly ApprovalRow[] }) {
   const firsts = useFirsts();
   const agents = useAgents();
-  const cache = useQueryClient();
   const forks = useQuery({
     queryKey: keys.runs({ forked: true, limit: FORKS_LOOKED_AT }),
     queryFn: ({ signal }) =>
@@ -37,9 +36,6 @@ export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: r
         }),
       ) as Promise<Page<ApprovalRow>>,
   });
-  useEffect(() => {
-    if (cache.getQueryCache().find({ queryKey: ["run"], exact: false }) !== undefined) noteFirst("opened");
-  }, [cache]);
   if (agents.data === undefined || forks.data === undefined || decided.data === undefined) return null;
   const steps = firstSteps({
     runs,

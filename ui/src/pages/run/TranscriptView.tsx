@@ -20,6 +20,7 @@ import type { Block } from "~/transcript/model";
 import { applied, emptyRun, type RunView, torn } from "~/transcript/runView";
 import { BlockView, MessageParts } from "~/transcript/Transcript";
 import { useSelection } from "./selection";
+import { LargeValue } from "./step/LargeValue";
 
 export function TranscriptView({ run }: { run: Run }) {
   const [heard, setHeard] = useState(!hasEnded(run));
@@ -85,7 +86,8 @@ function Stored({ run }: { run: Run }) {
 }
 
 function Column({ run, blocks, earlier }: { run: Run; blocks: readonly Block[]; earlier?: ReactNode }) {
-  const { step, select, runId } = useSelection();
+  const { step: chosenStep, of, select, runId } = useSelection();
+  const step = of === runId ? chosenStep : null; // a child's steps have the same numbers
   const place = useRef<HTMLDivElement>(null);
   const shown = useRef<number | null>(null);
   useEffect(() => {
@@ -131,9 +133,13 @@ function Column({ run, blocks, earlier }: { run: Run; blocks: readonly Block[]; 
             .
           </p>
         )}
-        {run.input !== null && (
+        {(run.input !== null || run.input_cut !== null) && (
           <section aria-label="Input" className="ml-auto max-w-[85%] rounded-lg bg-mute-soft px-3 py-2">
-            <MessageParts parts={inputParts(run.input)} />
+            {run.input_cut === null ? (
+              <MessageParts parts={inputParts(run.input)} />
+            ) : (
+              <LargeValue run={run} of="input" />
+            )}
           </section>
         )}
         {earlier}

@@ -146,7 +146,7 @@ export function RunHead({
       {code && (
         <Suspense fallback={null}>
           <SnippetDialog
-            call={startCall({ agent: run.agent, input: run.input })}
+            call={startCall({ agent: run.agent, input: run.input ?? run.input_cut?.preview ?? null })}
             onClose={() => setCode(false)}
           />
         </Suspense>
