@@ -308,6 +308,11 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "runs that were imported": ("ix_runs_imported", lambda tx: runs.page(tx, TENANT, RunFilter(imported=True))),
     "runs with a tag": ("pk_run_tags|PRIMARY KEY", lambda tx: runs.page(tx, TENANT, RunFilter(tag="x"))),
     "children, by their ids": ("ix_runs_parent", lambda tx: runs.children(tx, TENANT, RUN)),
+    "what children used": ("ix_runs_parent", lambda tx: runs.spent_below(tx, TENANT, RUN)),
+    "effects as was said of them later": (
+        "pk_effects|autoindex_effects_1",
+        lambda tx: timeline.revision(tx, TENANT, RUN, ()),
+    ),
     "what a run comes from": ("pk_runs|autoindex_runs_1", lambda tx: family.ancestry(tx, TENANT, RUN, 9)),
     "what was forked from a run": ("ix_runs_forked", lambda tx: family.descent(tx, TENANT, RUN, 9)),
     "a timeline": ("pk_entries|autoindex_entries_1", lambda tx: timeline.facts(tx, TENANT, RUN, 0, 9)),

@@ -431,3 +431,13 @@ async def test_a_child_that_runs_is_linked_before_its_step_ends(either: Server) 
     events = await either.events(f"/v1/runs/{run['id']}/events?until=waiting")
     (opened,) = [event.data["data"] for event in events if event.type == "step.opened"]
     assert (opened["kind"], opened["child_run_id"]) == ("child", child["id"])
+
+
+async def test_a_childs_row_has_what_all_below_it_used(either: Server) -> None:
+    run = await either.start("shop", wait=30)
+    below = (await either.http.get("/v1/runs", params={"include_children": "true"})).json()["data"]
+    used = sum(one["usage"]["input_tokens"] for one in below if one["id"] != run["id"])
+    (row,) = [row for row in rows(await timeline(either, run["id"])) if row["kind"] == "child"]
+    assert row["input_tokens"] == used > 0
+    assert run["usage"]["input_tokens"] == 0, "the run itself has not paid for it"
+    assert len(below) == 3

@@ -96,7 +96,9 @@ async def _fork(house: House) -> None:
     if first is None or at is None or await _has_fork(house, first):
         return
     edits = Edits(output=f"There is no order {SHIPPED_ORDER}.")
-    await forks.fork(house, LOCAL_PRINCIPAL, ForkRun(run_id=first.run.id, at=at, edits=edits, tags=(TAG,), metadata=METADATA))
+    await forks.fork(
+        house, LOCAL_PRINCIPAL, ForkRun(run_id=first.run.id, at=at, edits=edits, tags=(TAG,), metadata=METADATA)
+    )
 
 
 async def _first_tool(house: House, view: RunView) -> int | None:

@@ -143,7 +143,8 @@ async def _known(tx: Tx, tenant_id: TenantId, facts: timeline.Facts, upto: int |
         there = await runs.children(tx, tenant_id, facts.run_id)
         asked = [(s.key, s.attempt) for s in facts.steps if s.kind == StepKind.CHILD]
         ids = {step: run_verbs.child_id(tenant_id, facts.run_id, *step) for step in asked}
-        written = replace(written, children={step: id for step, id in ids.items() if id in there})
+        spent = await runs.spent_below(tx, tenant_id, facts.run_id)
+        written = replace(written, children={step: id for step, id in ids.items() if id in there}, spent=spent)
     return written
 
 

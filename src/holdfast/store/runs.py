@@ -717,6 +717,22 @@ async def children(tx: Tx, tenant_id: TenantId, parent_id: RunId) -> set[RunId]:
     return {row[0] for row in await tx.all(_CHILDREN, {"b_tenant_id": tenant_id, "b_id": parent_id})}
 
 
+_SPENT_BELOW = text(
+    "WITH RECURSIVE below(top, id) AS ("
+    " SELECT id, id FROM runs WHERE tenant_id = :tenant_id AND parent_id = :run_id"
+    " UNION ALL"
+    " SELECT b.top, r.id FROM runs r JOIN below b ON r.parent_id = b.id WHERE r.tenant_id = :tenant_id"
+    ") SELECT b.top, sum(r.usage_input_tokens), sum(r.usage_output_tokens), sum(r.usage_cost_micros)"
+    " FROM below b JOIN runs r ON r.tenant_id = :tenant_id AND r.id = b.id GROUP BY b.top"
+)
+
+
+async def spent_below(tx: Tx, tenant_id: TenantId, parent_id: RunId) -> dict[RunId, tuple[int, int, int]]:
+    """What each run that this one started used, with all below it: tokens in and out, cost. Index ix_runs_parent."""
+    rows = await tx.all(_SPENT_BELOW, {"tenant_id": tenant_id, "run_id": parent_id})
+    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+
+
 async def known_among(tx: Tx, tenant_id: TenantId, ids: Sequence[RunId]) -> set[RunId]:
     """Which of these there are."""
     rows = await tx.all(_KNOWN.where(_r.id.in_(list(ids))), {"b_tenant_id": tenant_id}) if ids else []

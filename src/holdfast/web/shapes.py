@@ -497,7 +497,7 @@ class TimelineWordsOut(Shape):
 class TimelineStepsOut(Shape):
     """Steps as columns of one length, in the order of `seq`. Times are ms since the run was created; those of steps
     that a fork shares with others are negative. `kind`, `name`, `status`, `child_run_id`, `effect_status` and
-    `error_code` are places in `words`."""
+    `error_code` are places in `words`. A child's tokens and cost are those of its run and all below it."""
 
     seq: list[int]
     key: list[str]

@@ -46,7 +46,9 @@ export function AgentPage() {
           )
         }
         actions={
-          agent !== undefined && (
+          agent === undefined ? (
+            !found.isError && <Skeleton className="h-7 w-56" />
+          ) : (
             <>
               <Link
                 to="/runs"
