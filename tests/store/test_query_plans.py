@@ -16,7 +16,7 @@ from holdfast.domain.access import ApiKey
 from holdfast.domain.approvals import ApprovalStatus, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.effects import EffectStatus
-from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, RunId, ThreadId
+from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, PrincipalId, RunId, ThreadId
 from holdfast.domain.journal import StepKind
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.domain.threads import BranchOf
@@ -309,9 +309,10 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "runs with a tag": ("pk_run_tags|PRIMARY KEY", lambda tx: runs.page(tx, TENANT, RunFilter(tag="x"))),
     "children, by their ids": ("ix_runs_parent", lambda tx: runs.children(tx, TENANT, RUN)),
     "what children used": ("ix_runs_parent", lambda tx: runs.spent_below(tx, TENANT, RUN)),
+    "when a run was retried": ("ix_entries_retried", lambda tx: timeline.revision(tx, TENANT, RUN, ())),
     "effects as was said of them later": (
         "pk_effects|autoindex_effects_1",
-        lambda tx: timeline.revision(tx, TENANT, RUN, ()),
+        lambda tx: timeline.said_later(tx, TENANT, RUN),
     ),
     "what a run comes from": ("pk_runs|autoindex_runs_1", lambda tx: family.ancestry(tx, TENANT, RUN, 9)),
     "what was forked from a run": ("ix_runs_forked", lambda tx: family.descent(tx, TENANT, RUN, 9)),
@@ -325,7 +326,15 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "pk_runs|autoindex_runs_1",
         lambda tx: overview.buckets(tx, TENANT, MIDNIGHT_MS, 3_600_000),
     ),
-    "runs of a version": ("ix_runs_agent|pk_runs", lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v"))),
+    "runs of a version": ("ix_runs_version", lambda tx: runs.page(tx, TENANT, RunFilter(version="v"))),
+    "runs of an agent's version": (
+        "ix_runs_version|ix_runs_agent",
+        lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v")),
+    ),
+    "runs that somebody started": (
+        "ix_runs_initiator",
+        lambda tx: runs.page(tx, TENANT, RunFilter(principal_id=PrincipalId(b"p" * 16))),
+    ),
     "who waits for an event": ("ix_event_waits_name", lambda tx: awaited.waiters(tx, TENANT, "busy", "")),
     "an event by its sender's id": (
         "ux_awaited_events_external_id",

@@ -655,7 +655,8 @@ def _parts(f: RunFilter) -> list[list[Any]]:
     """The runs that fit, in parts each of which an index has in order: by status, and those that were imported apart
     from the others, since their ids are younger than they."""
     by_status: list[list[Any]] = [[]]
-    if f.tag is None and f.thread_id is None and f.external_id is None and (f.status or f.agent is not None):
+    alone = (f.tag, f.thread_id, f.external_id, f.version)  # each of these has an index that is narrow enough
+    if all(one is None for one in alone) and (f.status or f.agent is not None):
         by_status = [[_r.status == status.value] for status in f.status or RunStatus]
     elif f.status:
         by_status = [[_r.status.in_([s.value for s in f.status])]]

@@ -281,7 +281,10 @@ runs = Table(
     ),
     Index("ix_runs_status", "tenant_id", "status", "id"),
     Index("ix_runs_agent", "tenant_id", "agent", "status", "id"),
-    # Lists of forks, and of what was imported: rare rows, which a walk over all runs would look for long.
+    # Lists by who started a run, and by version, and of forks and of what was imported: these may be rare rows, which a
+    # walk over all runs would look for long.
+    Index("ix_runs_initiator", "tenant_id", "initiator", "id"),
+    Index("ix_runs_version", "tenant_id", "agent_version", "id"),
     Index(
         "ix_runs_forks",
         "tenant_id",

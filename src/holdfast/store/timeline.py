@@ -251,7 +251,7 @@ async def pos_of(tx: Tx, run: Run, seq: int, *, last_seq: int, last_pos: int) ->
 
 
 _f = schema.effects.c
-_RETRIED = select(func.max(_e.pos)).where(*_OF_RUN, text("entries.type = 'run.retried'"))
+_RETRIED = select(_e.pos).where(*_OF_RUN, text("entries.type = 'run.retried'"))
 _AS_RECORDED = (EffectStatus.PLANNED, EffectStatus.STARTED, EffectStatus.COMMITTED, EffectStatus.FAILED)
 _AS_SAID_LATER = (
     select(_f.key, _f.status)
@@ -269,12 +269,17 @@ async def revision(tx: Tx, tenant_id: TenantId, run_id: RunId, sources: Sequence
     """What is another one when steps that were told are not as they were: a retry declared some void, an effect came to
     another end than its step. `sources`: the runs whose steps it has besides its own. Indexes ix_entries_retried and
     pk_effects."""
-    retried = await tx.first(_RETRIED, {"b_tenant_id": tenant_id, "b_run_id": run_id})
-    found: list[Any] = [None if retried is None else retried[0]]
+    retried = await tx.all(_RETRIED, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    found: list[Any] = [sorted(row[0] for row in retried)]  # here, or SQLite would walk the run for the order
     for source in (*sources, run_id):
-        rows = await tx.all(_AS_SAID_LATER, {"b_tenant_id": tenant_id, "b_run_id": source})
-        found.append([[row[0], row[1]] for row in rows])
+        found.append(await said_later(tx, tenant_id, source))
     return hashlib.blake2b(canonical(found), digest_size=_REVISION_BYTES).hexdigest()
+
+
+async def said_later(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[str, str]]:
+    """Keys and statuses of a run's effects that may have come to them after their steps. Index pk_effects."""
+    rows = await tx.all(_AS_SAID_LATER, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return [(row[0], row[1]) for row in rows]
 
 
 _result = schema.entries.alias("result").c

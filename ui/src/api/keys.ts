@@ -30,6 +30,8 @@ export function staleAfter(kind: string, id: string): readonly (readonly unknown
       return [["threads"], ["thread", id]];
     case "agent":
       return [["agents"], ["agent", id]];
+    case "tool":
+      return [["agents"], ["agent"]];
     default:
       return [];
   }

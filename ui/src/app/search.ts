@@ -72,6 +72,9 @@ export const runs = (given: Given) =>
     status: oneOf(given.status, RUN_STATUSES),
     agent: text(given.agent),
     tag: text(given.tag),
+    external: text(given.external),
+    /** The principal who started them. */
+    by: text(given.by),
     version: text(given.version),
     thread: text(given.thread),
     since: text(given.since),

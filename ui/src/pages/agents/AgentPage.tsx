@@ -31,6 +31,7 @@ export function AgentPage() {
   return (
     <>
       <PageHeader
+        oneRow
         title={agent === undefined ? agentId : oneLine(agent.name, 80)}
         crumbs={
           <Link to="/agents" className="hover:underline">

@@ -83,6 +83,8 @@ def upgrade() -> None:
     op.add_column('runs', sa.Column('archived', sa.SmallInteger(), nullable=True))
     op.drop_index('ix_runs_agent', table_name='runs')
     op.create_index('ix_runs_agent', 'runs', ['tenant_id', 'agent', 'status', 'id'], unique=False)
+    op.create_index('ix_runs_initiator', 'runs', ['tenant_id', 'initiator', 'id'], unique=False)
+    op.create_index('ix_runs_version', 'runs', ['tenant_id', 'agent_version', 'id'], unique=False)
     op.create_index('ix_runs_forks', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
     op.create_index('ix_runs_imported', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("imported IS NOT NULL"), postgresql_where=sa.text("imported IS NOT NULL"))
     op.create_index('ix_runs_forked', 'runs', ['tenant_id', 'forked_run', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
