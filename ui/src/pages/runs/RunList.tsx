@@ -81,11 +81,12 @@ export function RunList({
     }
   };
   /** Rows do not move under a pointer, nor away from the keyboard: then new ones wait behind their button. */
+  const whole = useRef<HTMLDivElement>(null);
   const pointed = useRef(false);
   const settle = (): void => {
     const place = scroller.current;
     if (place === null) return;
-    const held = pointed.current || place.contains(document.activeElement);
+    const held = pointed.current || whole.current?.contains(document.activeElement) === true;
     follow(place.scrollTop <= TOP_PX && !held);
   };
   const toTop = (): void => {
@@ -107,7 +108,22 @@ export function RunList({
     },
   ]);
   return (
-    <div className="relative flex min-h-0 grow flex-col">
+    <div
+      ref={whole}
+      role="group"
+      aria-label="Runs, newest first"
+      className="relative flex min-h-0 grow flex-col"
+      onPointerEnter={(event) => {
+        pointed.current = event.pointerType === "mouse";
+        settle();
+      }}
+      onPointerLeave={() => {
+        pointed.current = false;
+        settle();
+      }}
+      onFocus={settle}
+      onBlur={settle}
+    >
       <div
         aria-live="polite"
         className="pointer-events-none absolute inset-x-0 top-10 z-20 flex justify-center"
@@ -132,16 +148,6 @@ export function RunList({
         aria-busy={isReading}
         data-scroll-restoration-id={SCROLL}
         onScroll={settle}
-        onPointerEnter={(event) => {
-          pointed.current = event.pointerType === "mouse";
-          settle();
-        }}
-        onPointerLeave={() => {
-          pointed.current = false;
-          settle();
-        }}
-        onFocus={settle}
-        onBlur={settle}
         className="@container relative min-h-0 grow overflow-y-auto overflow-x-hidden bg-surface"
       >
         <Head hidden={card} />

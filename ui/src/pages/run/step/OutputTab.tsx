@@ -14,9 +14,13 @@ import { argumentsOf, callerOf, saveOutput, useStep } from "./queries";
 
 /** What a step recorded: an answer in its parts, a call with its arguments, an error in words, all else as it is. */
 export function OutputTab({ of, step, steps }: { of: string; step: Step; steps: Steps | undefined }) {
+  const isCall = step.kind === "tool" || step.kind === "handoff";
+  const caller = useStep(of, isCall ? callerOf(steps, step.key) : null);
+  // Both at once: what comes above would push down what is read already.
+  if (caller.isLoading) return <Skeleton className="h-64" />;
   return (
     <div className="flex flex-col gap-4">
-      {(step.kind === "tool" || step.kind === "handoff") && <Arguments of={of} step={step} steps={steps} />}
+      {isCall && caller.data && <Arguments of={of} step={step} caller={caller.data} />}
       {step.error !== null && <ErrorPart step={step} />}
       {step.output_cut ? <TooLarge of={of} step={step} /> : step.error === null && <Recorded step={step} />}
     </div>
@@ -53,30 +57,21 @@ function Recorded({ step }: { step: Step }) {
 }
 
 /** A call's arguments stand in the answer that made it. */
-function Arguments({ of, step, steps }: { of: string; step: Step; steps: Steps | undefined }) {
+function Arguments({ of, step, caller }: { of: string; step: Step; caller: Step }) {
   const { select } = useSelection();
-  const caller = useStep(of, callerOf(steps, step.key));
-  const found = argumentsOf(caller.data, step.output);
-  if (caller.isLoading)
-    return (
-      <Labelled label="Arguments">
-        <Skeleton className="h-16" />
-      </Labelled>
-    );
+  const found = argumentsOf(caller, step.output);
   if (found === undefined) return null;
   return (
     <Labelled
       label="Arguments"
       actions={
-        caller.data && (
-          <button
-            type="button"
-            onClick={() => caller.data && select(of, caller.data.seq)}
-            className="rounded-sm text-xs text-accent-text hover:underline"
-          >
-            called in step {caller.data.seq}
-          </button>
-        )
+        <button
+          type="button"
+          onClick={() => select(of, caller.seq)}
+          className="rounded-sm text-xs text-accent-text hover:underline"
+        >
+          called in step {caller.seq}
+        </button>
       }
     >
       <JsonView value={found} name={`${step.name}-arguments.json`} />
