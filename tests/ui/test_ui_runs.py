@@ -194,7 +194,7 @@ def test_a_list_of_large_inputs_shows_how_they_begin(browser: Browser, house: Ho
         line.get_by_role("link").click()
         expect(panel(page)).to_contain_text("1.0 MB")
         with page.expect_download() as download:
-            panel(page).get_by_role("button", name="Download").click()
+            panel(page).get_by_role("button", name="Download").first.click()
         assert download.value.suggested_filename == f"{run['id']}-input.json"
         page.get_by_role("tab", name="Transcript").click()
         expect(page.get_by_role("region", name="Input")).to_contain_text("Once upon a time")
