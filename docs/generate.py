@@ -129,6 +129,7 @@ LIMITS: Final = {
     "IDEMPOTENCY_KEY_CHARS_MAX": "an `Idempotency-Key`",
     "CHANGES_BUFFER": "hints that wait for a slow reader of `/v1/changes`; past it the oldest go, and `resync` says so",
     "WATCHED_RUNS_MAX": "runs whose events one stream of `/v1/changes` tells besides",
+    "FAMILY_OUTPUT_CHARS_MAX": "of a run's output, or error, that such a tree shows",
     "FAMILY_RUNS_MAX": "runs of a tree of forks that `/v1/runs/{run_id}/family` shows",
     "OVERVIEW_HOURS_MAX": "how many hours back `/v1/overview` looks",
     "OVERVIEW_RUNS_MAX": "runs that it counts, the newest first",
@@ -178,7 +179,8 @@ REQUEST_CODES: Final = {
     "child_depth": "A run would nest too deep.",
     "draining": "The process is stopping; another one, or the next start, will do it.",
     "edit_needs_fork": "A retry goes on with what is recorded: fork the run to change it; the message says how.",
-    "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it.",
+    "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it; "
+    "`errors` names the edit.",
     "effect_not_found": "There is no effect of this id, or it is another tenant's.",
     "event_conflict": "Another event was sent with this id.",
     "expired": "The question was not answered in time.",

@@ -266,6 +266,19 @@ async def test_bad_input_says_what_is_wrong_and_makes_nothing(server: Server) ->
     assert (await server.http.get(f"/v1/runs/{run['id']}/forks")).json()["data"] == []
 
 
+async def test_an_edit_that_is_not_possible_is_named(server: Server) -> None:
+    run = await chatted(server)
+    for body, status, code in BAD:
+        if code != "edit_not_possible":
+            continue
+        answer = (await server.http.post(f"/v1/runs/{run['id']}/fork", json=body)).json()
+        edits = body["edits"]
+        clash = len(edits) > 1 or "rerun" in body
+        (place,) = answer["errors"]
+        assert place["loc"] == ["body", "edits", *([] if clash else edits)], (status, body, answer)
+        assert place["msg"] == answer["detail"]
+
+
 async def test_what_is_not_there_or_not_yours_cannot_be_forked(server: Server) -> None:
     run = await chatted(server)
     stranger = await outsider(server)

@@ -192,6 +192,32 @@ async def test_every_run_of_a_tree_has_the_same_family_from_the_root_on(either: 
     assert [one["id"] for one in (await family(either, alone))["data"]] == [alone]
 
 
+async def test_a_family_tells_its_runs_apart_by_what_came_of_them(either: Server) -> None:
+    root = (await either.start("echo", "A lamp.", wait=30))["id"]
+    other = await forked(either, root, at=0, edits={"message": {"chairs": [1, 2**60]}})
+    none = await forked(either, root, at=0, edits={"message": None})
+    long = await forked(either, root, at=0, edits={"message": "é" * 40_000})
+    wide = await forked(either, root, at=0, edits={"message": [{"n": n} for n in range(9_000)]})
+    found = {one["id"]: one for one in (await family(either, root))["data"]}
+    assert found[root]["output"] == "A lamp."
+    assert found[other]["output"] == '{"chairs":[1,1152921504606846976]}'
+    assert found[none]["output"] is None
+    assert found[long]["output"] == "é" * (limits.FAMILY_OUTPUT_CHARS_MAX - 1) + "…"
+    assert found[wide]["output"].startswith('[{"n":0},{"n":1},')
+    assert len(found[wide]["output"]) == limits.FAMILY_OUTPUT_CHARS_MAX
+    said = (await either.start("chat", "A lamp.", wait=30))["id"]
+    again = await forked(either, said, at=0, edits={"message": "A chair."})
+    seen = (await family(either, said))["data"]
+    whole = [(await either.http.get(f"/v1/runs/{id}")).json()["output"] for id in (said, again)]
+    assert [one["output"] for one in seen] == whole
+    assert all(isinstance(one, str) and one for one in whole)
+    assert [one["error"] for one in seen] == [None, None]
+    failed = await either.start("broken", wait=30)
+    (alone,) = (await family(either, failed["id"]))["data"]
+    assert (alone["output"], alone["error"]["code"]) == (None, failed["error"]["code"])
+    assert alone["error"]["message"] == failed["error"]["message"]
+
+
 async def test_a_large_family_shows_the_run_and_where_it_comes_from(
     either: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

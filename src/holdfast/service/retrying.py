@@ -151,6 +151,7 @@ async def _demand_possible(tx: Tx, house: House, run: Run, last: int, edits: Edi
             f"{run.agent!r} is a workflow: it asks no model itself, so it has no instructions and no model that could "
             "be others. Change its code, or the agents that it calls, and retry without edits.",
             code="edit_not_possible",
+            field=("edits", next(iter(edits.overrides.given))),
         )
 
 
@@ -168,9 +169,11 @@ async def _to_fork(tx: Tx, run: Run, last: int, edit: str) -> Invalid:
     said = f"A retry goes on with what is recorded, and never changes it: {edit} would."
     if at == 0 and edit != "message":
         said += f" No step that went well has an {edit}; fork the run at 0 with another message, or start a new one."
-        return Invalid(said, code="edit_needs_fork")
+        return Invalid(said, code="edit_needs_fork", field=("edits", edit), fork=None)
     called = f'POST /v1/runs/{text(RUN, run.id)}/fork with {{"at": {at}, "edits": {{"{edit}": …}}}}'
-    return Invalid(f"{said} Fork the run instead: {called}.", code="edit_needs_fork")
+    instead = {"at": at, "edit": edit}
+    said = f"{said} Fork the run instead: {called}."
+    return Invalid(said, code="edit_needs_fork", field=("edits", edit), fork=instead)
 
 
 def _has(step: Entry, edit: str) -> bool:

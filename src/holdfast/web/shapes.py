@@ -557,6 +557,13 @@ class TimelineOut(Shape):
     marks: list[MarkOut]
 
 
+class FailedOut(Shape):
+    """Why a run failed; the message is cut."""
+
+    code: str
+    message: str
+
+
 class RelativeOut(Shape):
     """A run in a tree of forks. `usage` of one that is under way is as of its last change of status."""
 
@@ -574,6 +581,11 @@ class RelativeOut(Shape):
         description="What whoever forked changed."
     )
     effects: EffectPolicyOut | None
+    output: str | None = Field(
+        description="The beginning of its output, by which forks are told apart: a text as it is, anything else as "
+        "JSON. Null if there is none, or if it begins with nothing that could be shown."
+    )
+    error: FailedOut | None
 
 
 class FamilyOut(Shape):

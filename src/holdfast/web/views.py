@@ -256,6 +256,8 @@ def _relative(member: Member) -> dict[str, Any]:
         "steps": r.steps,
         "edited": member.edited,
         "effects": None if r.effect_policy is None else policy_json(r.effect_policy),
+        "output": member.output,
+        "error": None if member.error is None else {"code": member.error.code, "message": member.error.message},
     }
 
 

@@ -618,6 +618,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/replays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Replays
+         * @description The replays of a run, newest first. They are kept for 7 days.
+         */
+        get: operations["list_replays_v1_runs__run_id__replays_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/replays/{replay_id}": {
         parameters: {
             query?: never;
@@ -1718,6 +1738,16 @@ export interface components {
             runs: number;
         };
         /**
+         * FailedOut
+         * @description Why a run failed; the message is cut.
+         */
+        FailedOut: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * FamilyOut
          * @description The tree of forks that a run belongs to, oldest first. What was deleted is left out, its forks are not. `more`:
          *     the tree has more runs than are shown; the run itself and those that it comes from always are.
@@ -1763,6 +1793,16 @@ export interface components {
             rerun: boolean;
             /** Tags */
             tags?: string[];
+        };
+        /**
+         * ForkInstead
+         * @description A fork that can have an edit which a retry cannot: `at` of it, and the name of the edit.
+         */
+        ForkInstead: {
+            /** At */
+            at: number;
+            /** Edit */
+            edit: string;
         };
         /**
          * ForkOut
@@ -2123,6 +2163,13 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** Page[ReplayRow] */
+        Page_ReplayRow_: {
+            /** Data */
+            data: components["schemas"]["ReplayRow"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** Page[RunOut] */
         Page_RunOut_: {
             /** Data */
@@ -2247,6 +2294,11 @@ export interface components {
              * @default null
              */
             errors: components["schemas"]["Place"][] | null;
+            /**
+             * @description With `edit_needs_fork`: the fork to make instead; null if no step can have the edit.
+             * @default null
+             */
+            fork: components["schemas"]["ForkInstead"] | null;
             /** Request Id */
             request_id: string;
             /** Status */
@@ -2403,11 +2455,17 @@ export interface components {
             effects: components["schemas"]["EffectPolicyOut"] | null;
             /** Ended At */
             ended_at: string | null;
+            error: components["schemas"]["FailedOut"] | null;
             forked_from: components["schemas"]["ForkOut"] | null;
             /** Id */
             id: string;
             /** Imported */
             imported: boolean;
+            /**
+             * Output
+             * @description The beginning of its output, by which forks are told apart: a text as it is, anything else as JSON. Null if there is none, or if it begins with nothing that could be shown.
+             */
+            output: string | null;
             status: components["schemas"]["RunStatus"];
             /** Steps */
             steps: number;
@@ -2437,8 +2495,7 @@ export interface components {
         };
         /**
          * ReplayOut
-         * @description A replay. `verdict` and what follows it are null until `status` is `done`; `message` may say before what the run
-         *     that it made waits for.
+         * @description A replay, with what was recorded and what the code of today asked for, where the two part.
          */
         ReplayOut: {
             /** Agent */
@@ -2484,6 +2541,81 @@ export interface components {
             requested: {
                 [key: string]: unknown;
             } | null;
+            /**
+             * Requested By
+             * @description The id of who asked for it.
+             */
+            requested_by: string;
+            /**
+             * Requester
+             * @description The name of who asked for it.
+             */
+            requester: string;
+            /** Run Id */
+            run_id: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "done" | "failed";
+            /**
+             * Steps
+             * @description Recorded steps that the code asked for as they were.
+             */
+            steps: number | null;
+            verdict: components["schemas"]["Verdict"] | null;
+            version: components["schemas"]["VersionsOut"];
+        };
+        /**
+         * ReplayRow
+         * @description A replay, without the two sides that it compared. `verdict` and what follows it are null until `status` is `done`;
+         *     `message` may say before what the run that it made waits for.
+         */
+        ReplayRow: {
+            /** Agent */
+            agent: string;
+            /**
+             * At
+             * @description The step at which the code diverged; null if only the end is another one.
+             */
+            at: number | null;
+            /** Created At */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /**
+             * Error
+             * @description Of a replay that failed: its `code` and `message`.
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /**
+             * Isolation
+             * @description Where the code of a strict replay ran: a process of its own, or a thread of the server (of one that was not started with a target, so that no other process could import it).
+             */
+            isolation: ("process" | "thread") | null;
+            /** Message */
+            message: string | null;
+            mode: components["schemas"]["Mode"];
+            reason: components["schemas"]["Reason"] | null;
+            /**
+             * Replay Run Id
+             * @description The run that the replay made, if it is not strict: of a live one it is in the sandbox tenant, whose keys show it.
+             */
+            replay_run_id: string | null;
+            /**
+             * Requested By
+             * @description The id of who asked for it.
+             */
+            requested_by: string;
+            /**
+             * Requester
+             * @description The name of who asked for it.
+             */
+            requester: string;
             /** Run Id */
             run_id: string;
             /**
@@ -5799,6 +5931,96 @@ export interface operations {
             };
             /** @description The body is not application/json. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_replays_v1_runs__run_id__replays_get: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before, as it was given. */
+                cursor?: string | null;
+                /** @description How many rows a page has at most. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReplayRow_"];
+                };
+            };
+            /** @description The body is not JSON, or a cursor is not one of this list. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
