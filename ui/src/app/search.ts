@@ -98,6 +98,7 @@ export const run = (given: Given) =>
     outcome: oneOf(given.outcome, STEP_OUTCOMES),
     q: text(given.q),
     fork: flag(given.fork),
+    retry: flag(given.retry),
     /** The replay whose result is shown. */
     replay: text(given.replay),
   });

@@ -16,7 +16,9 @@ import { Calls, Numbers } from "./DiffNumbers";
 import { Outputs, Talks } from "./DiffOutcome";
 import { Parting, Same } from "./DiffParting";
 import { type Asked, Sides } from "./DiffSides";
-import { GROWS_MS } from "./steps";
+
+/** How often a run that goes on is looked at again. */
+const GROWS_MS = 3_000;
 
 function useDiff(runId: string, otherId: string, asked: Asked): UseQueryResult<Diff> {
   return useQuery<Diff>({

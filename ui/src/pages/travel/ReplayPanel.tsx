@@ -4,8 +4,9 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { RotateCcw } from "lucide-react";
 import { useState } from "react";
-import { api, body, idempotencyKey } from "~/api/client";
+import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
+import { useOnceKey } from "~/api/once";
 import { messageOf, Problem } from "~/api/problem";
 import type { Replay, Run } from "~/api/types";
 import { hasEnded } from "~/api/types";
@@ -13,6 +14,7 @@ import { Button } from "~/design/Button";
 import { Panel } from "~/design/Page";
 import { noteFirst } from "~/lib/firsts";
 import { Choices } from "./Choices";
+import { ReplayList } from "./ReplayList";
 import { ReplayResult } from "./ReplayResult";
 import { MODES, type Mode } from "./replaying";
 
@@ -21,16 +23,21 @@ export function ReplayPanel({ run }: { run: Run }) {
   const navigate = useNavigate();
   const { replay: shown } = useSearch({ strict: false }) as { replay?: string };
   const [mode, setMode] = useState<Mode>("strict");
+  const keyFor = useOnceKey();
+  const [made, setMade] = useState(0);
   const start = useMutation({
-    mutationFn: ({ mode, key }: { mode: Mode; key: string }) =>
+    mutationFn: (mode: Mode) =>
       body(
         api.POST("/v1/runs/{run_id}/replay", {
-          params: { path: { run_id: run.id }, header: { "Idempotency-Key": key } },
+          // The same until it is there: what was asked for and whose answer was lost is not asked for twice.
+          params: { path: { run_id: run.id }, header: { "Idempotency-Key": keyFor({ mode, made }) } },
           body: { mode },
         }),
       ) as Promise<Replay>,
     onSuccess: (replay) => {
       noteFirst("replayed");
+      setMade((before) => before + 1);
+      void cache.invalidateQueries({ queryKey: keys.ofRun(run.id, "replays") });
       cache.setQueryData(keys.ofRun(run.id, "replay", replay.id), replay);
       void navigate({
         to: ".",
@@ -46,7 +53,7 @@ export function ReplayPanel({ run }: { run: Run }) {
           className="flex flex-col gap-4"
           onSubmit={(event) => {
             event.preventDefault();
-            start.mutate({ mode, key: idempotencyKey() });
+            if (!start.isPending) start.mutate(mode);
           }}
         >
           <p className="max-w-prose text-sm text-ink-2">
@@ -72,7 +79,8 @@ export function ReplayPanel({ run }: { run: Run }) {
           {start.isError && <Refused error={start.error} />}
         </form>
       </Panel>
-      {shown !== undefined && <ReplayResult run={run} id={shown} />}
+      {shown !== undefined && <ReplayResult key={shown} run={run} id={shown} />}
+      <ReplayList run={run} shown={shown} />
     </div>
   );
 }

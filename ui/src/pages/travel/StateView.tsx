@@ -1,6 +1,6 @@
 import { useNavigate } from "@tanstack/react-router";
 import { GitFork } from "lucide-react";
-import { hasEnded, type Run } from "~/api/types";
+import type { Run } from "~/api/types";
 import { Button } from "~/design/Button";
 import { Kbd } from "~/design/Facts";
 import { PageBody } from "~/design/Page";
@@ -13,7 +13,7 @@ import { type Steps, useSteps } from "./steps";
 import { useStateAt } from "./useStateAt";
 
 export function StateView({ run, at }: { run: Run; at: number | null | undefined }) {
-  const steps = useSteps(run.id, !hasEnded(run));
+  const steps = useSteps(run.id);
   if (steps.isError) return <ErrorState error={steps.error} onRetry={() => void steps.refetch()} />;
   if (steps.data === undefined)
     return (

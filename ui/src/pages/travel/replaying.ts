@@ -1,6 +1,7 @@
 /** What a replay came to, in words. Pure. */
 
 import type { Replay } from "~/api/types";
+import type { Tone } from "~/design/Badge";
 
 export type Mode = Replay["mode"];
 
@@ -44,5 +45,15 @@ const REASONS: Readonly<Record<string, string>> = {
 export const reasonOf = (reason: string | null): string =>
   reason === null ? "The two are not the same." : (REASONS[reason] ?? reason.replaceAll("_", " "));
 
-/** Why the server did not replay, in words of what to do, where it does not say so itself. */
-export const isUnderWay = (replay: Replay): boolean => replay.status === "pending";
+export const isUnderWay = (replay: Pick<Replay, "status">): boolean => replay.status === "pending";
+
+/** What a replay came to, in a word or two. */
+export function toldOf({ status, verdict, at }: Pick<Replay, "status" | "verdict" | "at">): {
+  readonly tone: Tone;
+  readonly word: string;
+} {
+  if (status === "pending") return { tone: "info", word: "under way" };
+  if (status === "failed") return { tone: "bad", word: "not found out" };
+  if (verdict === "identical") return { tone: "good", word: "identical" };
+  return { tone: "warn", word: at === null ? "diverged at its end" : `diverged at step ${at}` };
+}

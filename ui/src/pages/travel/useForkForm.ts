@@ -16,6 +16,7 @@ import {
   type Place,
   placeOf,
 } from "./forking";
+import type { Filled } from "./retrying";
 import type { Steps } from "./steps";
 
 export type Errors = Readonly<Record<Place, string | null>>;
@@ -47,17 +48,27 @@ export interface ForkForm {
 /** What an edit holds until somebody writes: nothing to send for a step whose result is as recorded. */
 const UNTOUCHED = Symbol("untouched");
 
-export function useForkForm(run: Run, steps: Steps, at: number, onForked: (forked: Run) => void): ForkForm {
-  const [draft, setDraft] = useState<Draft>(() => ({
-    at,
-    change: changesAt(at, steps.at(at))[0] ?? "nothing",
-    value: at === 0 ? messageOf(run) : UNTOUCHED,
-    instructions: "",
-    model: "",
-    policy: defaultPolicy(run.imported),
-    tags: "",
-    limits: NO_LIMITS,
-  }));
+export function useForkForm(
+  run: Run,
+  steps: Steps,
+  filled: Filled,
+  onForked: (forked: Run) => void,
+): ForkForm {
+  const [draft, setDraft] = useState<Draft>(() => {
+    const { at, instructions = "", model = "" } = filled;
+    const possible = changesAt(at, steps.at(at));
+    const change = possible.find((one) => one === filled.change) ?? possible[0] ?? "nothing";
+    return {
+      at,
+      change,
+      value: change === "message" ? messageOf(run) : UNTOUCHED,
+      instructions,
+      model,
+      policy: defaultPolicy(run.imported),
+      tags: "",
+      limits: NO_LIMITS,
+    };
+  });
   const [errors, setErrors] = useState<Errors>(NONE);
   const [unread, setUnread] = useState<string | null>(null);
   const key = useRef<{ readonly sent: string; readonly key: string } | null>(null);
