@@ -1,4 +1,4 @@
-"""What the browser tests of time travel serve: agents whose runs fail, fork, wait and hold values that are easily lost."""
+"""What the browser tests of time travel serve: runs that fail, fork, wait, and hold values that are easily lost."""
 
 from __future__ import annotations
 

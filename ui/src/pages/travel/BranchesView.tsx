@@ -38,14 +38,19 @@ export function BranchesView({ threadId }: { threadId: string }) {
   const rows = rowsOf(tree.data.map(limbOf));
   const lanes = lanesOf(rows);
   return (
-    <ul
-      aria-label="Branches of the conversation"
-      className="overflow-hidden rounded-lg border border-line bg-surface"
-    >
-      {rows.map((row) => (
-        <Branch key={row.of.id} row={row} lanes={lanes} current={row.of.id === threadId} />
-      ))}
-    </ul>
+    <>
+      <ul
+        aria-label="Branches of the conversation"
+        className="overflow-hidden rounded-lg border border-line bg-surface"
+      >
+        {rows.map((row) => (
+          <Branch key={row.of.id} row={row} lanes={lanes} current={row.of.id === threadId} />
+        ))}
+      </ul>
+      {tree.data.length >= THREADS_MAX && (
+        <p className="mt-2 text-xs text-ink-3">These are the first {THREADS_MAX}; there may be more.</p>
+      )}
+    </>
   );
 }
 

@@ -16,6 +16,7 @@ import { Calls, Numbers } from "./DiffNumbers";
 import { Outputs, Talks } from "./DiffOutcome";
 import { Parting, Same } from "./DiffParting";
 import { type Asked, Sides } from "./DiffSides";
+import { isLost } from "./lost";
 
 /** How often a run that goes on is looked at again. */
 const GROWS_MS = 3_000;
@@ -71,7 +72,7 @@ export function DiffPage() {
           </Button>
         }
       />
-      {found.isError ? (
+      {isLost(found) ? (
         <ErrorState error={found.error} onRetry={() => void found.refetch()} what="One of these runs" />
       ) : (
         <PageBody>

@@ -20,6 +20,7 @@ import { PolicyFields } from "./PolicyFields";
 import type { Filled } from "./retrying";
 import { nameAt, StepAt, StepStrip } from "./StepStrip";
 import { type Steps, useInput, useStep, useSteps } from "./steps";
+import { useBeganElsewhere } from "./useFamily";
 import { useForkForm } from "./useForkForm";
 
 export interface ForkDialogProps {
@@ -34,8 +35,9 @@ export interface ForkDialogProps {
 export function ForkDialog({ run, step, filled = null, onClose }: ForkDialogProps) {
   const steps = useSteps(run.id);
   const input = useInput(run.id);
+  const imported = useBeganElsewhere(run);
   const failed = steps.isError ? steps : input.isError ? input : null;
-  if (steps.data === undefined || input.data === undefined)
+  if (steps.data === undefined || input.data === undefined || imported === undefined)
     return (
       <Dialog open wide onClose={onClose} title="Fork this run">
         {failed !== null ? (
@@ -45,7 +47,7 @@ export function ForkDialog({ run, step, filled = null, onClose }: ForkDialogProp
         )}
       </Dialog>
     );
-  const exact = { ...run, input: input.data };
+  const exact = { ...run, input: input.data, imported };
   return (
     <ForkForm
       run={exact}
@@ -155,16 +157,24 @@ function ForkForm({
             }))}
           />
           <div className="min-w-0">
-            <EditFields
-              key={`${draft.at} ${draft.change}`}
-              run={run}
-              change={draft.change}
-              step={draft.at === 0 ? null : recorded.data}
-              onValue={form.setValue}
-              anew={draft}
-              onAnew={form.set}
-              errors={errors}
-            />
+            {recorded.isError && recorded.data === undefined ? (
+              <ErrorState
+                error={recorded.error}
+                onRetry={() => void recorded.refetch()}
+                what="What this step recorded"
+              />
+            ) : (
+              <EditFields
+                key={`${draft.at} ${draft.change}`}
+                run={run}
+                change={draft.change}
+                step={draft.at === 0 ? null : recorded.data}
+                onValue={form.setValue}
+                anew={draft}
+                onAnew={form.set}
+                errors={errors}
+              />
+            )}
           </div>
         </section>
         <PolicyFields

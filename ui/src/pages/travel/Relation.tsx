@@ -59,7 +59,7 @@ export function Relation({
             <Id id={of.id} />
             {current && <Badge tone="accent">this run</Badge>}
             {of.imported && <Badge>imported</Badge>}
-            <span className="min-w-0 truncate text-xs text-ink-2">
+            <span className="min-w-0 text-xs text-ink-2 [overflow-wrap:anywhere]">
               {from === null
                 ? "the original"
                 : `left at ${from.at === 0 ? "the start" : `step ${from.at}`}${leftAt && from.at > 0 ? `, ${leftAt}` : ""}`}

@@ -76,7 +76,7 @@ function Row({ replay, current }: { replay: ReplayRow; current: boolean }) {
         to="."
         search={((before: object) => ({ ...before, replay: replay.id })) as never}
         resetScroll={false}
-        aria-current={current ? "true" : undefined}
+        activeOptions={{ exact: true, includeSearch: true }}
         className={clsx(
           "flex min-h-9 flex-wrap items-center gap-x-3 gap-y-0.5 px-4 py-1.5 text-sm focus-visible:-outline-offset-2",
           current ? "bg-accent-soft/50" : "hover:bg-hover",

@@ -8,6 +8,7 @@ import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
 import { useOnceKey } from "~/api/once";
 import { messageOf, Problem } from "~/api/problem";
+import { useMe } from "~/api/session";
 import type { Replay, Run } from "~/api/types";
 import { hasEnded } from "~/api/types";
 import { Button } from "~/design/Button";
@@ -16,13 +17,14 @@ import { noteFirst } from "~/lib/firsts";
 import { Choices } from "./Choices";
 import { ReplayList } from "./ReplayList";
 import { ReplayResult } from "./ReplayResult";
-import { MODES, type Mode } from "./replaying";
+import { type Mode, modesFor } from "./replaying";
 
 export function ReplayPanel({ run }: { run: Run }) {
   const cache = useQueryClient();
   const navigate = useNavigate();
   const { replay: shown } = useSearch({ strict: false }) as { replay?: string };
   const [mode, setMode] = useState<Mode>("strict");
+  const me = useMe();
   const keyFor = useOnceKey();
   const [made, setMade] = useState(0);
   const start = useMutation({
@@ -47,39 +49,46 @@ export function ReplayPanel({ run }: { run: Run }) {
     },
   });
   return (
-    <div className="flex flex-col gap-4">
-      <Panel title="Replay">
-        <form
-          className="flex flex-col gap-4"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (!start.isPending) start.mutate(mode);
-          }}
-        >
-          <p className="max-w-prose text-sm text-ink-2">
-            A recorded run is a test. A replay runs the code of today against what was recorded, and says
-            whether it would do the same, or at which step it begins to do something else.
-          </p>
-          <Choices legend="What it has of the world" value={mode} onChange={setMode} choices={MODES} />
-          <div className="flex flex-wrap items-center gap-3">
-            <Button
-              look="primary"
-              type="submit"
-              busy={start.isPending}
-              icon={<RotateCcw size={14} aria-hidden />}
-            >
-              Replay
-            </Button>
-            {!hasEnded(run) && (
-              <span className="text-xs text-ink-3">
-                The run has not ended: it is compared as far as it got.
-              </span>
-            )}
-          </div>
-          {start.isError && <Refused error={start.error} />}
-        </form>
-      </Panel>
-      {shown !== undefined && <ReplayResult key={shown} run={run} id={shown} />}
+    <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,3fr)_minmax(0,2fr)]">
+      <div className="flex min-w-0 flex-col gap-4">
+        <Panel title="Replay">
+          <form
+            className="flex flex-col gap-4"
+            onSubmit={(event) => {
+              event.preventDefault();
+              if (!start.isPending) start.mutate(mode);
+            }}
+          >
+            <p className="max-w-prose text-sm text-ink-2">
+              A recorded run is a test. A replay runs the code of today against what was recorded, and says
+              whether it would do the same, or at which step it begins to do something else.
+            </p>
+            <Choices
+              legend="What it has of the world"
+              value={mode}
+              onChange={setMode}
+              choices={modesFor(me.data)}
+            />
+            <div className="flex flex-wrap items-center gap-3">
+              <Button
+                look="primary"
+                type="submit"
+                busy={start.isPending}
+                icon={<RotateCcw size={14} aria-hidden />}
+              >
+                Replay
+              </Button>
+              {!hasEnded(run) && (
+                <span className="text-xs text-ink-3">
+                  The run has not ended: it is compared as far as it got.
+                </span>
+              )}
+            </div>
+            {start.isError && <Refused error={start.error} />}
+          </form>
+        </Panel>
+        {shown !== undefined && <ReplayResult key={shown} run={run} id={shown} />}
+      </div>
       <ReplayList run={run} shown={shown} />
     </div>
   );

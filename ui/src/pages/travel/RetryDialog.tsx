@@ -112,10 +112,10 @@ function RetryForm({
               hint={`${source} They hold for all model calls from here on.`}
               error={errors.instructions}
               actions={
-                <AsItWas
+                <Undo
                   shown={draft.instructions !== had.instructions}
                   onClick={() => form.set({ instructions: had.instructions })}
-                  of="instructions"
+                  label="Undo the instructions"
                 />
               }
             >
@@ -123,7 +123,7 @@ function RetryForm({
                 <Textarea
                   {...props}
                   autoFocus
-                  rows={7}
+                  rows={6}
                   value={draft.instructions}
                   onChange={(event) => form.set({ instructions: event.target.value })}
                 />
@@ -131,13 +131,13 @@ function RetryForm({
             </Field>
             <Field
               label="Model"
-              hint={`${source} Written provider:model.`}
+              hint="Written provider:model."
               error={errors.model}
               actions={
-                <AsItWas
+                <Undo
                   shown={draft.model !== had.model}
                   onClick={() => form.set({ model: had.model })}
-                  of="model"
+                  label="Undo the model"
                 />
               }
             >
@@ -191,16 +191,16 @@ function RetryForm({
   );
 }
 
-const AsItWas = ({ shown, onClick, of }: { shown: boolean; onClick: () => void; of: string }) =>
+const Undo = ({ shown, onClick, label }: { shown: boolean; onClick: () => void; label: string }) =>
   shown && (
     <Button
       look="quiet"
       size="sm"
       icon={<Undo2 size={12} aria-hidden />}
-      aria-label={`The ${of} as they were`}
+      aria-label={label}
       onClick={onClick}
       className="!h-5 !px-1"
     >
-      As it was
+      Undo
     </Button>
   );

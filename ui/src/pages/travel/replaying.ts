@@ -1,5 +1,6 @@
 /** What a replay came to, in words. Pure. */
 
+import { type Me, may } from "~/api/session";
 import type { Replay } from "~/api/types";
 import type { Tone } from "~/design/Badge";
 
@@ -25,6 +26,16 @@ export const MODES: readonly { value: Mode; label: string; means: string; bold?:
     bold: true,
   },
 ];
+
+const SCOPES: Readonly<Record<Mode, string>> = {
+  strict: "runs:read",
+  recorded_tools: "runs:write",
+  live: "*",
+};
+
+/** The modes, those that whoever is signed in may not use switched off. */
+export const modesFor = (me: Me | undefined): readonly ((typeof MODES)[number] & { disabled: boolean })[] =>
+  MODES.map((one) => ({ ...one, disabled: me !== undefined && !may(me, SCOPES[one.value]) }));
 
 const REASONS: Readonly<Record<string, string>> = {
   prompt_changed: "The model would be asked something else.",

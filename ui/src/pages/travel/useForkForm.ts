@@ -131,12 +131,11 @@ function errorsOf(error: unknown): Errors {
   if (!(error instanceof Problem)) return { ...NONE, form: said(error) };
   const places = error.body.errors ?? [];
   if (error.code !== "invalid_request" || places.length === 0) {
-    const details = places.map(({ loc, msg }) => `${loc.join(".") || "value"}: ${msg}`).join("; ");
+    const said = places.filter(({ msg }) => msg !== error.message);
+    const details = said.map(({ loc, msg }) => `${within(loc)}: ${msg}`).join("; ");
     return {
       ...NONE,
-      [placeOf(error.code, undefined, error.message)]: details
-        ? `${error.message} ${details}`
-        : error.message,
+      [placeOf(error.code, places[0]?.loc)]: details ? `${error.message} ${details}` : error.message,
     };
   }
   const found: Record<string, string> = {};
@@ -145,4 +144,10 @@ function errorsOf(error: unknown): Errors {
     found[place] = found[place] === undefined ? msg : `${found[place]}; ${msg}`;
   }
   return { ...NONE, ...found };
+}
+
+/** Where within the edited value something is wrong. */
+function within(loc: readonly (string | number)[]): string {
+  const [body, edits] = loc;
+  return (body === "body" && edits === "edits" ? loc.slice(3) : loc).join(".") || "value";
 }

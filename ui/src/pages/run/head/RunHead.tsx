@@ -145,7 +145,7 @@ export function RunHead({
       <RunFacts run={run} below={below} steps={Math.max(run.steps, recorded)} />
       <RunNotices run={run} />
       {cancelling && <CancelDialog run={run} onClose={() => setCancelling(false)} />}
-      {search.fork && (
+      {search.fork && actions.mayWrite && (
         <Suspense fallback={null}>
           <ForkDialog
             run={run}
