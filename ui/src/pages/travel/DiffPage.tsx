@@ -73,7 +73,19 @@ export function DiffPage() {
         }
       />
       {isLost(found) ? (
-        <ErrorState error={found.error} onRetry={() => void found.refetch()} what="One of these runs" />
+        <>
+          <ErrorState error={found.error} onRetry={() => void found.refetch()} what="One of these runs" />
+          {(asked.at !== undefined || asked.other_at !== undefined) && (
+            <Link
+              to="/runs/$runId/diff/$otherId"
+              params={{ runId, otherId }}
+              search={{}}
+              className="self-center text-sm text-accent-text underline"
+            >
+              Compare the whole runs
+            </Link>
+          )}
+        </>
       ) : (
         <PageBody>
           {found.data === undefined ? (

@@ -97,6 +97,7 @@ function ForkForm({
           <Button
             look="quiet"
             icon={<CodeXml size={14} aria-hidden />}
+            disabled={!form.isWhole}
             onClick={() => setSnippet(forkCall(run.id, { at: draft.at, ...form.body() }))}
           >
             As code

@@ -36,6 +36,8 @@ export interface ForkForm {
   readonly draft: Draft;
   readonly errors: Errors;
   readonly isSending: boolean;
+  /** Whether it says what it is meant to say: JSON that can be read, and a change where one is chosen. */
+  readonly isWhole: boolean;
   readonly moveTo: (at: number) => void;
   readonly chooseChange: (change: Change) => void;
   readonly setValue: (value: unknown, error: string | null) => void;
@@ -99,8 +101,11 @@ export function useForkForm(
       draft.value === UNTOUCHED && isEdit(draft.change) ? { ...draft, change: "nothing" } : draft,
       run.imported,
     );
+  const changesNothing =
+    draft.change === "model" && draft.instructions.trim() === "" && draft.model.trim() === "";
   return {
     draft,
+    isWhole: unread === null && !changesNothing,
     errors: unread === null ? errors : { ...errors, edit: unread },
     isSending: sending.isPending,
     moveTo: (at) => {
@@ -116,7 +121,7 @@ export function useForkForm(
     body: sent,
     submit: () => {
       if (unread !== null || sending.isPending) return;
-      if (draft.change === "model" && draft.instructions.trim() === "" && draft.model.trim() === "") {
+      if (changesNothing) {
         setErrors({ ...NONE, edit: "Write other instructions, or another model." });
         return;
       }

@@ -36,11 +36,13 @@ export function useUsed(run: Run, steps: Steps): Using {
     queryFn: ({ signal }) =>
       body(api.GET("/v1/agents/{agent_id}", { params: { path: { agent_id: run.acting_agent } }, signal })),
   });
-  const known = agent.data !== undefined && (asked === 0 || prompt.data !== undefined);
+  // What a call was asked may not be known, as of a run whose messages were deleted: then the agent says it.
+  const untold = asked === 0 || (prompt.error instanceof Problem && prompt.error.status === 404);
+  const known = agent.data !== undefined && (untold || prompt.data !== undefined);
   return {
-    used: known ? usedOf(agent.data, asked === 0 ? undefined : prompt.data, asked) : undefined,
+    used: known ? usedOf(agent.data, untold ? undefined : prompt.data, asked) : undefined,
     agent: agent.data,
-    error: agent.error ?? prompt.error,
+    error: agent.error ?? (untold ? null : prompt.error),
     retry: () => void (agent.isError ? agent.refetch() : prompt.refetch()),
   };
 }

@@ -12,7 +12,7 @@ import {
   RotateCcw,
   Terminal,
 } from "lucide-react";
-import { lazy, Suspense, useState } from "react";
+import { lazy, Suspense, useEffect, useState } from "react";
 import type { Run } from "~/api/types";
 import { Badge, Status } from "~/design/Badge";
 import { Button, IconButton } from "~/design/Button";
@@ -51,6 +51,11 @@ export function RunHead({
   const [json, setJson] = useState(false);
   const [code, setCode] = useState(false);
   const actions = useRunActions(run);
+  // Somebody else was faster: what cannot be retried any more is not offered again when it fails again.
+  const stale = search.retry && run.status !== "failed";
+  useEffect(() => {
+    if (stale) change({ retry: undefined });
+  }, [stale, change]);
   const [filled, setFilled] = useState<Filled | null>(null);
   const fork = (): void => change({ fork: true });
   const edit = (): void => change({ retry: true });
