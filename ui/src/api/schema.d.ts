@@ -2568,8 +2568,8 @@ export interface components {
         };
         /**
          * ReplayRow
-         * @description A replay, without the two sides that it compared. `verdict` and what follows it are null until `status` is `done`;
-         *     `message` may say before what the run that it made waits for.
+         * @description A replay, without the two sides that it compared. `verdict` and what follows it are null until `status` is
+         *     `done`; `message` may say before what the run that it made waits for.
          */
         ReplayRow: {
             /** Agent */
