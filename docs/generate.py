@@ -129,12 +129,17 @@ LIMITS: Final = {
     "IDEMPOTENCY_KEY_CHARS_MAX": "an `Idempotency-Key`",
     "CHANGES_BUFFER": "hints that wait for a slow reader of `/v1/changes`; past it the oldest go, and `resync` says so",
     "WATCHED_RUNS_MAX": "runs whose events one stream of `/v1/changes` tells besides",
+    "FAMILY_OUTPUT_CHARS_MAX": "of a run's output, or error, that such a tree shows",
     "FAMILY_RUNS_MAX": "runs of a tree of forks that `/v1/runs/{run_id}/family` shows",
     "OVERVIEW_HOURS_MAX": "how many hours back `/v1/overview` looks",
     "OVERVIEW_RUNS_MAX": "runs that it counts, the newest first",
+    "PREVIEW_CHARS_MAX": "a thread's `preview`",
+    "PREVIEW_READ_BYTES_MAX": "an input that a `preview` is made of; a thread that began with a larger one has none",
     "THREADS_SEARCHED_MAX": "threads that one page of `GET /v1/threads` with `q` or `agent` looks through",
     "SEARCH_CHARS_MAX": "the text `q` that it looks for",
-    "CUT_BYTES_MIN": "the least `bytes_max` of a step's output and of a prompt",
+    "CUT_BYTES_MIN": "the least `bytes_max` of a run, of a list of runs, of a step's output and of a prompt",
+    "LISTED_BYTES": "an input or output in a list of runs, unless `bytes_max` says otherwise; larger ones are left out",
+    "LISTED_BYTES_MAX": "the most `bytes_max` of a list of runs",
     "CLOCKS_APART_MS": "how far the clocks of processes and database may be apart for lists by time to be whole",
     "SESSION_MS": "a browser's session without a request; one with less than half of it left is renewed by use",
     "STORE_WAIT_MS": "how long a request waits for the database before 503",
@@ -178,7 +183,8 @@ REQUEST_CODES: Final = {
     "child_depth": "A run would nest too deep.",
     "draining": "The process is stopping; another one, or the next start, will do it.",
     "edit_needs_fork": "A retry goes on with what is recorded: fork the run to change it; the message says how.",
-    "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it.",
+    "edit_not_possible": "The step, or the message, has nothing of that kind to edit, or the edit does not fit it; "
+    "`errors` names the edit.",
     "effect_not_found": "There is no effect of this id, or it is another tenant's.",
     "event_conflict": "Another event was sent with this id.",
     "expired": "The question was not answered in time.",
@@ -337,9 +343,9 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "agent from to changed",
     ),
     "step.opened": (
-        "a sleep, a child or a wait for an event began; `due_at` for a sleep, `agent` for a child, `event` and "
-        "`event_key` for an event",
-        "key kind name attempt due_at? agent? event? event_key?",
+        "a sleep, a child or a wait for an event began; `due_at` for a sleep, `agent` and `child_run_id` for a child, "
+        "`event` and `event_key` for an event",
+        "key kind name attempt due_at? agent? child_run_id? event? event_key?",
     ),
     "step.completed": (
         "a step of a workflow, or a recorded value, is there",
@@ -389,8 +395,8 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "seq key kind name attempt status version patch started_at ended_at message_id? role?",
     ),
     "message.delta": (
-        "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`",
-        "message_id part kind text",
+        "a piece of a message under way; `kind` is `text`, `thinking` or `tool_call`; `piece` counts them from 0",
+        "message_id part kind text piece",
     ),
     "step.started": ("a step begins to run, if somebody listens as it does", "key kind name"),
 }
@@ -504,6 +510,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "id": "`thr_…`",
         "external_id": "your own id, as given",
         "title": "as given",
+        "preview": "the first words of what its first run was asked, in one line, for a list of threads without titles",
         "metadata": "as given",
         "status": "`busy` or `waiting` as its head is; `error` if the last run failed; else `idle`",
         "head_run_id": "the run that holds it or, when idle, the one that ended last",
@@ -570,6 +577,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "reason": "why leave is asked",
         "message": "the question in words",
         "requested_by": "the principal for whom it is asked",
+        "requested_by_name": "what they are called, if they are known",
         "may_decide": "who decides holds a role of each; empty: everybody with the scope",
         "quorum": "how many different people have to approve",
         "four_eyes": "nobody who led to the call, or changed it, may approve it",

@@ -110,37 +110,61 @@ def _as_unprivileged() -> list[str]:
     return ["su", "postgres", "-s", "/bin/sh", "-c", 'exec "$0" "$@"', "--"]
 
 
-def _private_server() -> str:
-    binaries = _binaries()
-    if binaries is None:
-        raise NotFoundHere(
-            "No PostgreSQL: nothing answers on 127.0.0.1:5432, HOLDFAST_TEST_POSTGRES is not set, and there is no "
-            "initdb to start a private server from."
-        )
-    prefix = _as_unprivileged()
-    home = Path(tempfile.mkdtemp(prefix="holdfast-pg-"))
-    if prefix:
-        shutil.chown(home, "postgres", "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = str(home / "data")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    initdb = [str(binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    start = [str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(home / "log"), "start"]
-    stop = [str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", "stop"]
-    for command in (initdb, start):
-        done = subprocess.run([*prefix, *command], capture_output=True, text=True, cwd=home, check=False)
+class PrivateServer:
+    """A PostgreSQL of our own, in a folder of its own, on a free port that it keeps when it is started again."""
+
+    def __init__(self) -> None:
+        """Make its files. Raises `NotFoundHere`."""
+        binaries = _binaries()
+        if binaries is None:
+            raise NotFoundHere(
+                "No PostgreSQL: nothing answers on 127.0.0.1:5432, HOLDFAST_TEST_POSTGRES is not set, and there is no "
+                "initdb to start a private server from."
+            )
+        self._binaries = binaries
+        self._prefix = _as_unprivileged()
+        self._home = Path(tempfile.mkdtemp(prefix="holdfast-pg-"))
+        if self._prefix:
+            shutil.chown(self._home, "postgres", "postgres")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        try:
+            self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        except NotFoundHere:
+            self.remove()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-w", "-o", options, "-l", str(self._home / "log"), "start")
+
+    def stop(self, mode: str) -> None:
+        """`fast`: it breaks all connections and shuts down; `immediate`: it ends like one that crashed."""
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        with contextlib.suppress(NotFoundHere):  # it may be down
+            self.stop("immediate")
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._prefix, str(self._binaries / program), "-D", str(self._home / "data"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self._home, check=False)
         if done.returncode != 0:
-            shutil.rmtree(home, ignore_errors=True)
-            raise NotFoundHere(f"A private PostgreSQL did not start: {done.stderr.strip()[-500:]}")
+            raise NotFoundHere(f"A private PostgreSQL does not do {program}: {done.stderr.strip()[-500:]}")
 
-    def end() -> None:
-        subprocess.run([*prefix, *stop], capture_output=True, cwd=home, check=False)
-        shutil.rmtree(home, ignore_errors=True)
 
-    atexit.register(end)
-    return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+def _private_server() -> str:
+    server = PrivateServer()
+    atexit.register(server.remove)
+    server.start()
+    return server.url
 
 
 # -- databases on it ----------------------------------------------------------------------------------------------

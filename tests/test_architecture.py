@@ -56,6 +56,16 @@ def test_the_public_names_are_these() -> None:
     assert set(holdfast.__all__) == PUBLIC
     for name in PUBLIC:
         assert hasattr(holdfast, name)
+    assert not hasattr(holdfast, "nobody")
+
+
+def test_a_command_that_needs_no_agents_does_not_wait_for_their_sdks() -> None:
+    """`holdfast dev` keeps a process that only watches files: it holds none of them either."""
+    said = "import sys, holdfast.cli, holdfast.reloading; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "typer" in loaded
+    assert not loaded & {"pydantic_ai", "sqlalchemy", "fastapi", "alembic", "openai", "anthropic", "mcp"}
 
 
 def _paths_and_symbols(text: str) -> list[tuple[str, list[str]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging.config
 import os
 import socket
@@ -39,6 +40,8 @@ T = TypeVar("T")
 PORT: Final = 8484
 USAGE, FAILURE = 2, 1
 DEMO_DIRECTORY: Final = Path(".holdfast-demo")
+# What is loaded at a start stays, and walking it again and again would be a fifth of the start.
+LOADING_GC_THRESHOLDS: Final = (50_000, 20, 20)
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -81,6 +84,7 @@ def main() -> None:
     """The program: run a command, and turn what went wrong into words and an exit code."""
     from holdfast.domain.errors import HoldfastError
 
+    gc.set_threshold(*LOADING_GC_THRESHOLDS)
     try:
         app(prog_name="holdfast")
     except HoldfastError as exc:
@@ -171,6 +175,8 @@ def log_to_stderr(level: LogLevel) -> None:
             "root": {"handlers": ["plain"], "level": "WARNING"},
             "loggers": {
                 "holdfast": {"level": level.upper()},
+                # While the database is away it warns with a traceback of what we say in a line.
+                "asyncpg.pool": {"level": "ERROR"},
                 "uvicorn.error": {
                     "level": "ERROR" if level != "debug" else "DEBUG",
                     "filters": ["lifecycle"] if level != "debug" else [],

@@ -182,6 +182,43 @@ async def test_a_connection_that_breaks_while_reading_is_unavailable(store: Stor
     await store.snapshot()
 
 
+LOST_ITS_PLACE = asyncpg.InternalClientError("cannot switch to state 13; another operation (2) is in progress")
+
+
+async def test_a_driver_that_has_lost_its_place_is_a_connection_that_broke(store: Store) -> None:
+    """asyncpg says so of a connection whose server stopped in the middle of an answer: nobody's statement was wrong."""
+
+    async def body(tx: Tx) -> None:
+        raise LOST_ITS_PLACE
+
+    with pytest.raises(Unavailable, match="nothing was done"):
+        await store.write(body)
+    with pytest.raises(Unavailable):
+        await store.read(body)
+    await add_thread(store)
+
+
+async def test_a_batch_whose_driver_has_lost_its_place_is_written_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_MS", 1)
+    claimed = await store.started()
+    writer = JournalWriter(store.database, lambda op, result: None)
+    append, failures = journal.append, [LOST_ITS_PLACE]
+
+    async def fail_once(tx: Tx, batch: Any, lease_ms: int) -> Any:
+        if failures:
+            raise failures.pop()
+        return await append(tx, batch, lease_ms)
+
+    monkeypatch.setattr(journal, "append", fail_once)
+    appended = await writer.append(append_of(claimed, step("s#0")))
+    writer.close()
+    assert not failures
+    assert appended.seq == 0
+    assert_dense(await store.journal(claimed.run), await store.head(claimed.run))
+
+
 async def test_the_journals_connection_may_break_and_nothing_is_lost(
     store: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from holdfast.domain.access import ApiKey
 from holdfast.domain.approvals import ApprovalStatus, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.effects import EffectStatus
-from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, RunId, ThreadId
+from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, PrincipalId, RunId, ThreadId
 from holdfast.domain.journal import StepKind
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.domain.threads import BranchOf
@@ -35,6 +35,7 @@ from holdfast.store import (
     messages,
     overview,
     principals,
+    replays,
     runs,
     states,
     threads,
@@ -182,6 +183,7 @@ async def populate_holds(store: Store) -> None:
         await tx.execute(text("UPDATE effects SET status = 'unknown' WHERE key = 'pay#1'"))
         await tx.execute(text("UPDATE approvals SET status = 'approved' WHERE key LIKE '%8' OR key LIKE '%9'"))
         await tx.execute(text("UPDATE approvals SET status = 'rejected' WHERE key LIKE '%7'"))
+        await tx.execute(text("UPDATE approvals SET resolved_at = created_at + 1 WHERE status <> 'pending'"))
         for number in range(HELD):
             name = "busy" if number % 2 else f"name {number}"
             event = Awaited(TENANT, EventId(store.new_id()), f"x{number}", name, "", b"1", LOCAL_ADMIN, 0, tx.now_ms)
@@ -267,7 +269,7 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "whether a run acted": ("pk_effects|effects_1", lambda tx: effects.may_have_acted(tx, TENANT, RUN)),
     "unknown effects, counted": ("ix_effects_unknown", effects.unknown_counts),
     "unknown effects": (
-        "ix_effects_unknown|ux_effects_id",
+        "ix_effects_unknown",
         lambda tx: effects.page(tx, TENANT, EffectFilter(status=(EffectStatus.UNKNOWN,))),
     ),
     "effects of a run that ends": ("pk_effects|effects_1", lambda tx: effects.close(tx, TENANT, RUN)),
@@ -278,9 +280,18 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "ix_approvals_status",
         lambda tx: approvals.page(tx, TENANT, ApprovalFilter(status=(ApprovalStatus.PENDING,))),
     ),
+    "what was decided": (
+        "ix_approvals_resolved",
+        lambda tx: approvals.page(tx, TENANT, ApprovalFilter(status=(ApprovalStatus.APPROVED,), by_resolution=True)),
+    ),
+    "what was asked about an effect": (
+        "ix_approvals_effect",
+        lambda tx: approvals.page(tx, TENANT, ApprovalFilter(effect_id=EFFECT)),
+    ),
+    "what a result has to be": ("ix_approvals_effect", lambda tx: approvals.result_schema(tx, TENANT, EFFECT)),
     "questions of a run that ends": ("ix_approvals_open|ux_approvals_key", lambda tx: approvals.close(tx, TENANT, RUN)),
     "the question about an effect": (
-        "ix_approvals_open|ux_approvals_key",
+        "ix_approvals_open|ux_approvals_key|ix_approvals_effect",
         lambda tx: approvals.of_effect(tx, TENANT, RUN, EFFECT),
     ),
     "the state at a step": ("ix_entries_state", lambda tx: states.written(tx, TENANT, RUN, 9)),
@@ -308,7 +319,14 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "runs that were imported": ("ix_runs_imported", lambda tx: runs.page(tx, TENANT, RunFilter(imported=True))),
     "runs with a tag": ("pk_run_tags|PRIMARY KEY", lambda tx: runs.page(tx, TENANT, RunFilter(tag="x"))),
     "children, by their ids": ("ix_runs_parent", lambda tx: runs.children(tx, TENANT, RUN)),
+    "what children used": ("ix_runs_parent", lambda tx: runs.spent_below(tx, TENANT, RUN)),
+    "when a run was retried": ("ix_entries_retried", lambda tx: timeline.revision(tx, TENANT, RUN, ())),
+    "effects as was said of them later": (
+        "pk_effects|autoindex_effects_1",
+        lambda tx: timeline.said_later(tx, TENANT, RUN),
+    ),
     "what a run comes from": ("pk_runs|autoindex_runs_1", lambda tx: family.ancestry(tx, TENANT, RUN, 9)),
+    "the replays of a run": ("ix_replays_run", lambda tx: replays.of_run(tx, TENANT, RUN, None, 9)),
     "what was forked from a run": ("ix_runs_forked", lambda tx: family.descent(tx, TENANT, RUN, 9)),
     "a timeline": ("pk_entries|autoindex_entries_1", lambda tx: timeline.facts(tx, TENANT, RUN, 0, 9)),
     "what happened last": ("pk_entries|autoindex_entries_1", lambda tx: timeline.life_before(tx, TENANT, RUN, 9)),
@@ -320,7 +338,15 @@ ON_INDEX: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "pk_runs|autoindex_runs_1",
         lambda tx: overview.buckets(tx, TENANT, MIDNIGHT_MS, 3_600_000),
     ),
-    "runs of a version": ("ix_runs_agent|pk_runs", lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v"))),
+    "runs of a version": ("ix_runs_version", lambda tx: runs.page(tx, TENANT, RunFilter(version="v"))),
+    "runs of an agent's version": (
+        "ix_runs_version|ix_runs_agent",
+        lambda tx: runs.page(tx, TENANT, RunFilter(agent="a", version="v")),
+    ),
+    "runs that somebody started": (
+        "ix_runs_initiator",
+        lambda tx: runs.page(tx, TENANT, RunFilter(principal_id=PrincipalId(b"p" * 16))),
+    ),
     "who waits for an event": ("ix_event_waits_name", lambda tx: awaited.waiters(tx, TENANT, "busy", "")),
     "an event by its sender's id": (
         "ux_awaited_events_external_id",
@@ -452,6 +478,12 @@ IN_ORDER: dict[str, Callable[[Any], Any]] = {
     "the inbox, newest first": lambda tx: approvals.page(
         tx, TENANT, ApprovalFilter(newest_first=True, after=(2**50, b"\xff" * 16))
     ),
+    "what was decided last": lambda tx: approvals.page(
+        tx, TENANT, ApprovalFilter(by_resolution=True, newest_first=True, after=(2**50, b"\xff" * 16))
+    ),
+    "what was decided first": lambda tx: approvals.page(tx, TENANT, ApprovalFilter(by_resolution=True)),
+    "the ledger": lambda tx: effects.page(tx, TENANT, EffectFilter(before=b"\xff" * 16)),
+    "unknown effects": lambda tx: effects.page(tx, TENANT, EffectFilter(status=(EffectStatus.UNKNOWN,))),
     "the inbox, oldest first": lambda tx: approvals.page(tx, TENANT, ApprovalFilter(after=(1, b"\x00" * 16))),
 }
 
@@ -465,6 +497,24 @@ async def test_a_page_is_read_in_order_and_stops_at_its_end(store: Store, name: 
         assert "TEMP B-TREE" not in plan, plan
         assert "Sort" not in plan, plan
         assert not whole_tables(plan), plan
+
+
+@pytest.mark.parametrize("noun", ["questions", "effects"])
+async def test_what_a_page_leads_to_is_one_statement_that_reads_nothing_from_end_to_end(
+    store: Store, noun: str
+) -> None:
+    async def work(tx: Any) -> None:
+        if noun == "questions":
+            found = await tx._tx.all(text("SELECT id FROM approvals LIMIT 200"))
+            assert len(await approvals.links(tx, TENANT, [row[0] for row in found])) == 200
+        else:
+            found = await tx._tx.all(text("SELECT id FROM effects LIMIT 200"))
+            assert len(await effects.links(tx, TENANT, [row[0] for row in found])) == 200
+
+    (plan,) = await plans(store, work)
+    assert not whole_tables(plan), plan
+    assert "ux_entries_key" in plan, plan
+    assert ("ix_approvals_effect" in plan) is (noun == "effects"), plan
 
 
 async def test_claimable_runs_come_from_the_index_in_order(store: Store) -> None:

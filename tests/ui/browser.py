@@ -58,7 +58,7 @@ def launched(playwright: Playwright) -> Browser:
 
 @dataclass
 class Visitor:
-    """A person with a page open. `wrong`: what the pages did that they may not."""
+    """A person with a page open. `wrong`: what the pages did that they may not. `origins`: whom they may ask."""
 
     page: Page
     context: BrowserContext
@@ -66,6 +66,7 @@ class Visitor:
     theme: Theme
     wrong: list[str] = field(default_factory=list[str])
     allowed: list[re.Pattern[str]] = field(default_factory=list[re.Pattern[str]])
+    origins: set[str] = field(default_factory=set[str])
 
     def goes_to(self, path: str = "") -> Page:
         """Open an address below `/ui/`."""
@@ -111,11 +112,12 @@ def visiting(
         viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce", **more
     )
     context.set_default_timeout(WAIT_MS)
-    visitor = Visitor(context.new_page(), context, url.rstrip("/"), theme)
-    origin = urlsplit(url)[:2]
+    visitor = Visitor(context.new_page(), context, url.rstrip("/"), theme, origins={url})
 
     def judged(route: Route, request: Request) -> None:
-        if urlsplit(request.url)[:2] != origin and not request.url.startswith(("data:", "blob:")):
+        if urlsplit(request.url)[:2] not in {
+            urlsplit(one)[:2] for one in visitor.origins
+        } and not request.url.startswith(("data:", "blob:")):
             visitor.wrong.append(f"a request elsewhere: {request.url}")
             route.abort()
         else:

@@ -40,17 +40,33 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield process.url()
 
 
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def any_desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo once per database: on SQLite the one that the others visit; its URL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("desk")
+        return
+    request.getfixturevalue("postgres_session")  # says it if there is no server
+    folder = tmp_path_factory.mktemp("postgres-desk")
+    with databases.postgres_database("desk") as database:
+        target = str(ROOT / "tests" / "ui" / "desk.py") + ":hf"
+        settings = {"HOLDFAST_DATABASE": database, "HOLDFAST_PEPPER": "p" * 32}
+        with Process("dev", target, "--no-reload", "--port", "0", cwd=folder, **settings) as process:
+            yield process.url()
+
+
 @dataclass
 class House:
     """A database with the agents of `house.py`, and what it takes to serve it from as many processes as one likes."""
 
     folder: Path
     database: str
+    pepper: str = "p" * 32
 
     def serve(self, *more: str, port: int = 0, verb: str = "serve", **settings: str) -> Process:
         """A server; use it as a context manager."""
         target = str(ROOT / "tests" / "ui" / "house.py") + ":hf"
-        where = ("--port", str(port), "--database", self.database)
+        where = ("--port", str(port), "--database", self.database, *(["--no-reload"] if verb == "dev" else []))
         return Process(verb, target, *where, *more, cwd=self.folder, **self._settings(settings))
 
     def serve_mounted(self) -> Process:
@@ -69,10 +85,9 @@ class House:
         said = self.command("keys", "create", name, *(part for scope in scopes for part in ("--scope", scope)))
         return next(word for word in said.split() if word.startswith("hf_"))
 
-    @staticmethod
-    def _settings(more: dict[str, str]) -> dict[str, str]:
+    def _settings(self, more: dict[str, str]) -> dict[str, str]:
         return {
-            "HOLDFAST_PEPPER": "p" * 32,
+            "HOLDFAST_PEPPER": self.pepper,
             "HOLDFAST_LEASE_MS": "1500",
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             **more,
@@ -87,5 +102,5 @@ def house(sqlite_url: str, tmp_path: Path) -> House:
 
 @pytest.fixture
 def postgres_house(postgres_url: str, tmp_path: Path) -> House:
-    """On PostgreSQL."""
-    return House(tmp_path, postgres_url)
+    """On PostgreSQL: another installation."""
+    return House(tmp_path, postgres_url, pepper="q" * 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from holdfast.demo.desk import EXAMPLE
 from tests import databases, long_runs
+from tests.cli.processes import WAIT_S
 from tests.ui import house as houses
 from tests.ui.browser import DESK, PHONE, visiting
 from tests.ui.conftest import House
@@ -23,6 +26,17 @@ def run_of(url: str, agent: str, input: Any, wait: int = 30) -> dict[str, Any]:
     answer = httpx.post(f"{url}/v1/runs?wait={wait}", json={"agent": agent, "input": input}, timeout=wait + 10)
     answer.raise_for_status()
     return answer.json()
+
+
+def seeded(url: str, name: str) -> dict[str, Any]:
+    """One of the runs that the demo begins with, once it has come as far as it does."""
+    for _ in range(WAIT_S * 10):
+        found = httpx.get(f"{url}/v1/runs", params={"tag": "seed"}).json()["data"]
+        run = next((run for run in found if run["external_id"] == f"seed-{name}"), None)
+        if run is not None and run["status"] not in ("queued", "running"):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"The demo did not make its run {name!r} in time.")
 
 
 def says(page: Page, agent: str, text: str) -> None:
@@ -109,9 +123,9 @@ def test_a_result_of_5_mb_is_shown_in_part_and_can_be_had_whole(browser: Browser
             visitor.keeps_shot("large-result")
 
 
-def test_a_message_is_edited_on_a_branch_and_the_tree_shows_both(browser: Browser, desk: str) -> None:
-    run = run_of(desk, "support", "Where is order 1143?")
-    with visiting(browser, desk) as visitor:
+def test_a_message_is_edited_on_a_branch_and_the_tree_shows_both(browser: Browser, any_desk: str) -> None:
+    run = run_of(any_desk, "support", "Where is order 1143?")
+    with visiting(browser, any_desk) as visitor:
         page = visitor.goes_to(f"chat/{run['thread_id']}")
         said = page.get_by_label("Conversation").first
         expect(said).to_contain_text("Where is order 1143?")
@@ -153,7 +167,7 @@ def test_an_approval_is_raised_in_one_browser_and_decided_in_another(
         inbox.get_by_role("region", name="Decide").get_by_role("button", name="Approve").click()
         expect(badge).to_have_accessible_name("Approvals")
         expect(question).to_have_count(0)
-        expect(chat.get_by_text("Done: paid 120.50 to Ada")).to_be_visible()
+        expect(chat.get_by_label("Conversation").get_by_text("Done: paid 120.50 to Ada")).to_be_visible()
         expect(chat.get_by_text(re.compile("[Aa]pproved")).first).to_be_visible()
 
 
@@ -209,12 +223,83 @@ def test_the_inbox_by_keyboard_alone(browser: Browser, house: House) -> None:
         assert found[1]["decisions"][0]["note"] == "We pay Bob in March."
 
 
+def test_a_refund_that_a_chat_asked_for_is_approved_for_less_in_the_inbox(browser: Browser, any_desk: str) -> None:
+    with visiting(browser, any_desk) as visitor:
+        page = visitor.goes_to("chat?agent=support")
+        says(page, "Support desk", EXAMPLE)
+        expect(page.get_by_role("group", name=re.compile("^Question"))).to_contain_text("above 100 euros")
+        thread = page.url.rpartition("/")[2].partition("?")[0]
+        waiting = httpx.get(f"{any_desk}/v1/approvals", params={"status": "pending", "order": "desc"}).json()["data"]
+        asked = next(row for row in waiting if row["thread_id"] == thread)
+        visitor.goes_to(f"approvals/{asked['id']}")
+        expect(page.get_by_role("region", name="Decide")).to_be_visible()
+        page.keyboard.press("e")
+        amount = page.get_by_role("region", name="The question").get_by_label(re.compile("^amount", re.I)).first
+        amount.fill("120.00")
+        page.keyboard.press("Control+Enter")
+        said = visitor.goes_to(f"chat/{thread}").get_by_label("Conversation").first
+        expect(said).to_contain_text("I have refunded 120.00 EUR", timeout=LONG_MS)
+    found = httpx.get(f"{any_desk}/v1/approvals/{asked['id']}").json()
+    assert (found["status"], found["arguments"]["amount"]) == ("approved", "120.00")
+
+
+# -- runs and effects ---------------------------------------------------------------------------------------------
+
+
+def test_of_a_call_that_nobody_knows_of_a_person_says_what_became_of_it(browser: Browser, any_desk: str) -> None:
+    run = seeded(any_desk, "unknown")
+    (effect,) = httpx.get(f"{any_desk}/v1/effects", params={"run_id": run["id"]}).json()["data"]
+    assert effect["status"] == "unknown"
+    with visiting(browser, any_desk) as visitor:
+        page = visitor.goes_to(f"effects?status=unknown&effect={effect['id']}")
+        word = page.get_by_role("region", name="Say what became of it")
+        word.get_by_role("radio", name=re.compile("^It happened")).check()
+        word.get_by_role("textbox", name="Note").fill("They say that they were called.")
+        word.get_by_role("button", name="Record it").click()
+        expect(word).to_have_count(0)
+        visitor.goes_to(f"runs/{run['id']}")
+        expect(page.get_by_role("main").get_by_text("succeeded").first).to_be_visible(timeout=LONG_MS)
+        visitor.has_no_barriers("a run that went on")
+    (effect,) = httpx.get(f"{any_desk}/v1/effects", params={"run_id": run["id"]}).json()["data"]
+    assert effect["status"] == "committed"
+
+
+def test_a_run_that_waits_is_cancelled_with_a_reason(browser: Browser, any_desk: str) -> None:
+    run = run_of(any_desk, "support", "Please refund order 1071, all of it arrived broken.")
+    assert run["status"] == "waiting", run
+    with visiting(browser, any_desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        dialog = page.get_by_role("dialog", name="Cancel this run")
+        dialog.get_by_role("textbox", name="Reason").fill("They changed their mind.")
+        visitor.has_no_barriers("the question whether to cancel")
+        dialog.get_by_role("button", name="Cancel the run").click()
+        expect(dialog).to_have_count(0)
+        expect(page.get_by_role("main").get_by_text("cancelled").first).to_be_visible()
+    found = httpx.get(f"{any_desk}/v1/runs/{run['id']}").json()
+    assert (found["status"], found["cancel_reason"]) == ("cancelled", "They changed their mind.")
+    asked = httpx.get(f"{any_desk}/v1/approvals", params={"run_id": run["id"]}).json()["data"]
+    assert [row["status"] for row in asked] == ["cancelled"]
+
+
+def test_a_run_that_failed_is_retried(browser: Browser, any_desk: str) -> None:
+    run = seeded(any_desk, "failed")
+    with visiting(browser, any_desk) as visitor:
+        page = visitor.goes_to(f"runs/{run['id']}")
+        expect(page.get_by_role("main").get_by_text("failed").first).to_be_visible()
+        page.get_by_role("button", name="Retry", exact=True).click()
+        expect(page.get_by_text("The run is queued again.").first).to_be_visible()
+    again = httpx.get(f"{any_desk}/v1/runs/{run['id']}?wait=30", timeout=40).json()
+    assert again["attempt"] > run["attempt"]
+    assert again["error"]["code"] == "limit_steps", "its limit is what it was"
+
+
 # -- time travel --------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_forked_with_an_edit_by_keyboard_and_compared(browser: Browser, desk: str) -> None:
-    run = run_of(desk, "support", "Where is order 1143?")
-    with visiting(browser, desk) as visitor:
+def test_a_run_is_forked_with_an_edit_by_keyboard_and_compared(browser: Browser, any_desk: str) -> None:
+    run = run_of(any_desk, "support", "Where is order 1143?")
+    with visiting(browser, any_desk) as visitor:
         page = visitor.goes_to(f"runs/{run['id']}?step=2&fork=true")
         dialog = page.get_by_role("dialog", name="Fork this run")
         expect(dialog).to_be_visible()
@@ -230,7 +315,7 @@ def test_a_run_is_forked_with_an_edit_by_keyboard_and_compared(browser: Browser,
         page.keyboard.press("Control+Enter")
         expect(dialog).to_have_count(0)
         expect(page).not_to_have_url(re.compile(run["id"]))
-        forked = httpx.get(f"{desk}/v1/runs/{run['id']}/forks").json()["data"]
+        forked = httpx.get(f"{any_desk}/v1/runs/{run['id']}/forks").json()["data"]
         assert [fork["forked_from"] for fork in forked] == [{"run_id": run["id"], "at": 2}]
         visitor.goes_to(f"runs/{run['id']}/diff/{forked[0]['id']}")
         expect(page.get_by_text("There is no order 1143.").first).to_be_visible()
@@ -238,9 +323,9 @@ def test_a_run_is_forked_with_an_edit_by_keyboard_and_compared(browser: Browser,
         visitor.keeps_shot("diff")
 
 
-def test_a_run_is_replayed(browser: Browser, desk: str) -> None:
-    run = run_of(desk, "support", "Where is order 1143?")
-    with visiting(browser, desk) as visitor:
+def test_a_run_is_replayed(browser: Browser, any_desk: str) -> None:
+    run = run_of(any_desk, "support", "Where is order 1143?")
+    with visiting(browser, any_desk) as visitor:
         page = visitor.goes_to(f"runs/{run['id']}?view=replay")
         page.get_by_role("button", name="Replay", exact=True).click()
         expect(page.get_by_text(re.compile("identical", re.I)).first).to_be_visible(timeout=LONG_MS)
@@ -261,16 +346,16 @@ def test_every_view_of_a_run_is_without_barriers(browser: Browser, desk: str, vi
             visitor.keeps_shot(f"run-{view}-{theme}")
 
 
-def test_one_selection_drives_all_views_and_is_in_the_address(browser: Browser, desk: str) -> None:
-    run = run_of(desk, "nightly-restock", {"products_max": 3})
-    with visiting(browser, desk) as visitor:
+def test_one_selection_drives_all_views_and_is_in_the_address(browser: Browser, any_desk: str) -> None:
+    run = run_of(any_desk, "nightly-restock", {"products_max": 3})
+    with visiting(browser, any_desk) as visitor:
         page = visitor.goes_to(f"runs/{run['id']}?view=timeline")
         page.get_by_text("find-low-stock").first.click()
         expect(page).to_have_url(re.compile("step=3"))
         page.get_by_role("tab", name="Journal").click()
         expect(page).to_have_url(re.compile("view=journal.*step=3|step=3.*view=journal"))
         address = page.url
-        with visiting(browser, desk) as other:
+        with visiting(browser, any_desk) as other:
             shared = other.context.new_page()
             shared.goto(address)
             expect(shared.get_by_role("tab", name="Journal", selected=True)).to_be_visible()
@@ -315,7 +400,7 @@ def test_every_error_of_the_api_is_shown_and_leaves_the_page_usable(browser: Bro
             lambda route: route.fulfill(status=status, content_type="application/problem+json", body=problem),
         )
         page = visitor.goes_to("runs")
-        alert = page.get_by_role("alert").first
+        alert = page.get_by_role("main").get_by_role("alert").first
         expect(alert).to_be_visible()
         if status in (400, 409, 422, 429, 500, 503):
             expect(alert).to_contain_text("What was wrong, <b>in words</b>.")
@@ -334,9 +419,9 @@ def test_a_clock_that_is_hours_off_shows_the_right_times(browser: Browser, desk:
         expect(first).to_have_text(re.compile(r"just now|\d+ s ago|\d+ min ago"))
 
 
-def test_a_journal_is_exported_and_imported(browser: Browser, desk: str, tmp_path: Path) -> None:
-    run = run_of(desk, "support", "Where is order 1143?")
-    with visiting(browser, desk) as visitor:
+def test_a_journal_is_exported_and_imported(browser: Browser, any_desk: str, tmp_path: Path) -> None:
+    run = run_of(any_desk, "support", "Where is order 1143?")
+    with visiting(browser, any_desk) as visitor:
         page = visitor.goes_to(f"runs/{run['id']}")
         page.get_by_role("button", name="More actions").click()
         with page.expect_download() as download:

@@ -93,7 +93,7 @@ def test_a_theme_that_was_chosen_stays(browser: Browser, desk: str) -> None:
         root = page.locator("html")
         expect(root).to_have_attribute("data-theme", "light")
         page.get_by_role("button", name=re.compile("settings")).click()
-        page.get_by_role("menuitem", name="Dark").click()
+        page.get_by_role("menuitemradio", name="Dark").click()
         expect(root).to_have_attribute("data-theme", "dark")
         page.reload()
         expect(root).to_have_attribute("data-theme", "dark")
@@ -231,5 +231,5 @@ def test_the_server_may_be_gone_for_a_while(browser: Browser, house: House) -> N
 
 def test_there_are_no_pages_that_were_not_looked_at() -> None:
     """A page that is added is added here, too."""
-    nav = (ROOT / "ui" / "src" / "app" / "Nav.tsx").read_text()
-    assert {to.lstrip("/") for to in re.findall(r'\{ to: "([^"]*)"', nav)} == set(PAGES)
+    places = (ROOT / "ui" / "src" / "app" / "places.ts").read_text()
+    assert {to.lstrip("/") for to in re.findall(r'\bto: "([^"]*)"', places)} == set(PAGES)

@@ -104,10 +104,18 @@ def made(desk: Desk) -> Sequence[Agent]:
     async def family(ctx: Context) -> list[Any]:
         return [await ctx.call(echo, 1), await ctx.call(echo, 2)]
 
+    @workflow("seller", agents=[chat])
+    async def seller(ctx: Context) -> Any:
+        return await ctx.call(chat, "A lamp.")
+
+    @workflow("shop", agents=[seller])
+    async def shop(ctx: Context) -> Any:
+        return await ctx.call(seller)
+
     @workflow("many")
     async def many(ctx: Context, input: int) -> int:
         for n in range(input):
             await ctx.emit("tick", n)
         return input
 
-    return [chat, plain, echo, order, gated, sleepy, broken, family, many]
+    return [chat, plain, echo, order, gated, sleepy, broken, family, seller, shop, many]

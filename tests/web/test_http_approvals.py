@@ -135,6 +135,97 @@ async def test_the_inbox_is_filtered_and_paged_oldest_first(either: Server) -> N
     assert seen == everything
 
 
+async def test_what_was_decided_is_listed_by_when_it_was_decided(either: Server) -> None:
+    asked = [(await either.asked("refunds", {"order": str(n), "amount": 100 + n}))[1]["id"] for n in range(4)]
+    decided = [asked[2], asked[0], asked[3]]
+    for id, word in zip(decided, ("approve", "reject", "approve"), strict=True):
+        assert (await either.resolve({"id": id}, word)).status_code == 200
+
+    async def pages(**query: Any) -> list[str]:
+        seen: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            response = await either.http.get("/v1/approvals", params={"by": "resolved", "limit": 1, **query, **cursor})
+            assert response.status_code == 200, response.text
+            seen += [row["id"] for row in response.json()["data"]]
+            if response.json()["next_cursor"] is None:
+                return seen
+            cursor = {"cursor": response.json()["next_cursor"]}
+
+    assert await pages() == decided, "without the one that is open"
+    assert await pages(order="desc") == decided[::-1]
+    assert await pages(order="desc", status=["approved", "pending"]) == [asked[3], asked[2]]
+    assert await pages(status="pending") == []
+    run = await either.http.get(f"/v1/approvals/{asked[0]}")
+    assert await pages(run_id=run.json()["run_id"]) == [asked[0]]
+
+
+async def test_a_decision_made_between_two_pages_neither_hides_nor_repeats_one(either: Server) -> None:
+    asked = [(await either.asked("refunds", {"order": str(n), "amount": 100 + n}))[1] for n in range(3)]
+    await either.resolve(asked[1], "approve")
+    await either.resolve(asked[0], "approve")
+    query = {"by": "resolved", "order": "desc", "limit": 1}
+    first = (await either.http.get("/v1/approvals", params=query)).json()
+    await either.resolve(asked[2], "approve")
+    second = (await either.http.get("/v1/approvals", params={**query, "cursor": first["next_cursor"]})).json()
+    assert [row["id"] for page in (first, second) for row in page["data"]] == [asked[0]["id"], asked[1]["id"]]
+    other = {"order": "desc", "limit": 1, "cursor": first["next_cursor"]}
+    refused(await either.http.get("/v1/approvals", params=other), 400, "bad_cursor")
+
+
+async def test_a_question_says_where_it_stands_in_its_run(either: Server) -> None:
+    run, asked = await either.asked("cashier", "Refund order 7, please.")
+    steps = (await either.http.get(f"/v1/runs/{run['id']}/steps")).json()["data"]
+    assert [row["kind"] for row in steps][-1] == "model"
+    assert (asked["step_seq"], asked["after_step"]) == (None, steps[-1]["seq"]), "behind the step that made the call"
+    assert asked["requested_by_name"] == "local admin"
+    done = (await either.resolve(asked, "approve")).json()
+    await either.settled(run["id"])
+    steps = (await either.http.get(f"/v1/runs/{run['id']}/steps")).json()["data"]
+    (seq,) = [row["seq"] for row in steps if row["key"] == asked["step"]]
+    (listed,) = (await either.http.get("/v1/approvals", params={"run_id": run["id"]})).json()["data"]
+    told = await either.events(f"/v1/runs/{run['id']}/events")
+    assert [event.type for event in told if event.id == str(asked["opened_pos"])] == ["approval.requested"]
+    for shown in (done, listed):
+        assert (shown["step_seq"], shown["opened_pos"]) == (seq, asked["opened_pos"])
+        assert shown["after_step"] == asked["after_step"] < seq
+
+
+async def test_a_question_of_a_run_without_steps_stands_behind_none(either: Server) -> None:
+    _, asked = await either.asked("asker", {})
+    assert (asked["step_seq"], asked["after_step"]) == (None, 0)
+
+
+async def test_a_question_of_a_fork_stands_behind_what_the_fork_inherited(either: Server) -> None:
+    run, asked = await either.asked("cashier", "Refund order 7, please.")
+    await either.resolve(asked, "approve")
+    await either.settled(run["id"])
+    body = {"at": asked["after_step"], "effects": "execute"}
+    response = await either.http.post(f"/v1/runs/{run['id']}/fork", json=body)
+    assert response.status_code == 201, response.text
+    fork = await either.settled(response.json()["id"])
+    assert fork["status"] == "waiting", fork
+    (anew,) = await either.pending(fork["id"])
+    assert (anew["step_seq"], anew["after_step"]) == (None, asked["after_step"])
+
+
+async def test_what_was_asked_about_an_effect_is_found_by_it(either: Server) -> None:
+    _, asked = await either.asked("refunds", PAYMENT)
+    await either.asked("refunds", {"order": "8", "amount": 500})
+    assert asked["effect_id"] is not None
+
+    async def found(**query: Any) -> list[str]:
+        response = await either.http.get("/v1/approvals", params=query)
+        assert response.status_code == 200, response.text
+        return [row["id"] for row in response.json()["data"]]
+
+    assert await found(effect_id=asked["effect_id"]) == [asked["id"]]
+    assert await found(effect_id=asked["effect_id"], status="approved") == []
+    assert await found(effect_id=f"eff_{'0' * 26}") == []
+    wrong = await either.http.get("/v1/approvals", params={"effect_id": asked["id"]})
+    assert wrong.status_code == 422
+
+
 # -- resolving --------------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,49 @@ async def test_an_effect_shows_in_the_ledger_and_on_its_step(either: Server) -> 
     assert (await either.http.get(f"/v1/runs/{run['id']}/steps/{seq}")).json()["effect"] == shown
 
 
+async def test_an_effect_names_its_step_and_the_leave_that_it_was_begun_with(either: Server) -> None:
+    run, asked = await either.asked("refunds", PAYMENT)
+    (planned,) = await listed(either, run_id=run["id"])
+    assert (planned["step_seq"], planned["opened_pos"], planned["after_step"]) == (None, None, None)
+    assert planned["approval_id"] is None, "nobody has given leave yet"
+    await either.resolve(asked, "approve")
+    await either.settled(run["id"])
+    (row,) = await listed(either, run_id=run["id"])
+    steps = (await either.http.get(f"/v1/runs/{run['id']}/steps")).json()["data"]
+    seqs = {one["key"]: one["seq"] for one in steps}
+    assert (row["step_seq"], row["after_step"]) == (seqs["refunds#1"], seqs["refunds#1/leave#1"])
+    assert row["opened_pos"] > (await either.http.get(f"/v1/approvals/{asked['id']}")).json()["opened_pos"]
+    assert row["approval_id"] == asked["id"]
+    assert (await either.http.get(f"/v1/effects/{row['id']}")).json() == {**row, "result_schema": None}
+
+
+async def test_a_call_that_took_no_leave_names_none(either: Server) -> None:
+    run = await either.start("refunds", {"order": "7", "amount": 1}, wait=30)
+    (effect,) = await listed(either, run_id=run["id"])
+    assert (effect["status"], effect["approval_id"], effect["step_seq"]) == ("committed", None, 1)
+
+
+async def test_leave_that_was_refused_is_not_what_an_effect_was_begun_with(either: Server) -> None:
+    run, asked = await either.asked("refunds", PAYMENT)
+    await either.resolve(asked, "reject")
+    await either.settled(run["id"])
+    (effect,) = await listed(either, run_id=run["id"])
+    assert (effect["approval_id"], effect["started_at"]) == (None, None)
+
+
+async def test_an_unknown_effect_says_where_it_stands_and_what_its_result_has_to_be(either: Server) -> None:
+    run, effect = await lost(either)
+    assert (effect["step_seq"], effect["after_step"]) == (None, 0)
+    assert effect["opened_pos"] is not None
+    shown = (await either.http.get(f"/v1/effects/{effect['id']}")).json()
+    (asked,) = await either.pending(run["id"])
+    assert shown["result_schema"] == asked["schema"] == {"type": "string"}
+    await either.http.post(f"/v1/runs/{run['id']}/cancel", json={})
+    await either.settled(run["id"])
+    after = (await either.http.get(f"/v1/effects/{effect['id']}")).json()
+    assert (after["status"], after["result_schema"]) == ("unknown", {"type": "string"})
+
+
 async def test_effects_are_filtered_and_paged_newest_first(either: Server) -> None:
     runs = [await either.start("refunds", {"order": str(n), "amount": 1}, wait=30) for n in range(3)]
     everything = [effect["run_id"] for effect in await listed(either)]

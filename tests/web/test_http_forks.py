@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.web.serving import ADMIN, Server, outsider, parsed, until
+from tests.web.serving import ADMIN, Event, Server, outsider, parsed, until
 
 KEY = {"Idempotency-Key": "f-1"}
 
@@ -266,6 +266,19 @@ async def test_bad_input_says_what_is_wrong_and_makes_nothing(server: Server) ->
     assert (await server.http.get(f"/v1/runs/{run['id']}/forks")).json()["data"] == []
 
 
+async def test_an_edit_that_is_not_possible_is_named(server: Server) -> None:
+    run = await chatted(server)
+    for body, status, code in BAD:
+        if code != "edit_not_possible":
+            continue
+        answer = (await server.http.post(f"/v1/runs/{run['id']}/fork", json=body)).json()
+        edits = body["edits"]
+        clash = len(edits) > 1 or "rerun" in body
+        (place,) = answer["errors"]
+        assert place["loc"] == ["body", "edits", *([] if clash else edits)], (status, body, answer)
+        assert place["msg"] == answer["detail"]
+
+
 async def test_what_is_not_there_or_not_yours_cannot_be_forked(server: Server) -> None:
     run = await chatted(server)
     stranger = await outsider(server)
@@ -308,3 +321,126 @@ async def test_a_fork_of_a_child_run_is_a_run_of_its_own(server: Server) -> None
     made = await fork(server, child, {"at": 0, "edits": {"message": 9}})
     assert (made["output"], made["parent"], made["root_id"]) == (9, None, made["id"])
     assert made["thread_id"] in [t["id"] for t in (await server.http.get("/v1/threads")).json()["data"]]
+
+
+# -- answered with events ---------------------------------------------------------------------------------------------
+
+EVENTS = {"Accept": "text/event-stream"}
+
+
+async def ways(server: Server) -> list[tuple[str, Any, int, str, int]]:
+    """Every request that sets a run going out of another one: path, body, status, first event and its position."""
+    run = await chatted(server)
+    page = (await server.http.get(f"/v1/threads/{run['thread_id']}/messages")).json()["data"]
+    thread = f"/v1/threads/{run['thread_id']}"
+    server.desk.broken = True
+    broken = await server.start("broken", wait=30)
+    assert broken["status"] == "failed", broken
+    server.desk.broken = False
+    behind = (await server.events(f"/v1/runs/{broken['id']}/events"))[-1].id
+    return [
+        (f"{thread}/edit", {"message_id": page[0]["id"], "message": "Two lamps."}, 201, "run.queued", 1),
+        (f"{thread}/regenerate", {"message_id": page[5]["id"]}, 201, "run.forked", -1),
+        (f"{thread}/regenerate", None, 201, "run.forked", 2),
+        (f"/v1/runs/{run['id']}/fork", {"at": 2}, 201, "run.forked", -1),
+        (f"/v1/runs/{broken['id']}/retry", None, 202, "run.retried", int(behind or 0) + 1),
+    ]
+
+
+async def test_what_sets_a_run_going_out_of_another_is_answered_with_its_events(either: Server) -> None:
+    """As `POST /v1/runs` is: each durable event once and in order, and as the run's own stream tells them."""
+    for path, body, status, first, at in await ways(either):
+        async with either.http.stream("POST", path, json=body, headers=EVENTS) as response:
+            assert response.status_code == status, await response.aread()
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert response.headers["cache-control"] == "no-store"
+            where = response.headers["location"]
+            live = [event async for event in parsed(response)]
+        assert live[0].type == first, path
+        begins = int(live[0].id or 0)
+        assert at in (-1, begins), path
+        durable = [event for event in live if event.id is not None]
+        assert [event.id for event in durable] == [str(n) for n in range(begins, begins + len(durable))], path
+        assert durable[-1].type == "run.succeeded", path
+        assert {f"/v1/runs/{event.data['run_id']}" for event in live} == {where}
+        assert await either.events(f"{where}/events", params={"after": begins - 1}) == durable
+        for event in durable[:-1]:
+            rest = await either.events(f"{where}/events", headers={"Last-Event-ID": event.id or ""})
+            assert rest == durable[durable.index(event) + 1 :], "a reader that was cut off goes on behind it"
+
+
+async def test_a_repeated_key_is_answered_with_the_same_runs_events(either: Server) -> None:
+    for n, (path, body, status, first, _) in enumerate(await ways(either)):
+        told: list[list[Event]] = []
+        for time in range(2):
+            headers = {**EVENTS, "Idempotency-Key": f"again-{n}"}
+            async with either.http.stream("POST", path, json=body, headers=headers) as response:
+                assert response.status_code == status, await response.aread()
+                assert response.headers.get("idempotency-replayed") == ("true" if time else None)
+                told.append([event async for event in parsed(response) if event.id is not None])
+        assert told[0] == told[1]
+        assert told[0][0].type == first
+        plain = await either.http.post(path, json=body, headers={"Idempotency-Key": f"again-{n}"})
+        assert (plain.status_code, plain.json()["id"]) == (status, told[0][0].data["run_id"])
+        assert plain.headers["location"] == f"/v1/runs/{plain.json()['id']}"
+
+
+async def test_a_stream_does_not_wait_and_needs_the_right_to_read(server: Server) -> None:
+    asked = await ways(server)
+    for path, body, *_ in asked:
+        both = await server.http.post(path, json=body, headers=EVENTS, params={"wait": 1})
+        assert (both.status_code, both.json()["code"]) == (422, "invalid_request"), path
+        wrong = await server.http.post(path, json={"no": "such field"}, headers=EVENTS)
+        assert wrong.status_code == 422, path
+        assert wrong.headers["content-type"] == "application/problem+json"
+    writes = await server.auth.create_key(ADMIN, "writes", scopes=["runs:write"])
+    only = {"Authorization": f"Bearer {writes.token}"}
+    for path, body, *_ in asked:
+        for held in ({"headers": {**only, **EVENTS}}, {"headers": only, "params": {"wait": 1}}):
+            refused = await server.http.post(path, json=body, **held)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), path
+    reads = await server.auth.create_key(ADMIN, "reads", scopes=["runs:read"])
+    may_read = {"Authorization": f"Bearer {reads.token}"}
+    listed = (await server.http.get("/v1/runs", headers=may_read)).json()["data"]
+    assert sorted(run["status"] for run in listed) == ["failed", "succeeded"], "what was refused did nothing"
+
+
+async def test_the_first_words_of_an_answer_given_anew_are_told_as_they_come(either: Server) -> None:
+    """A model call streams only if somebody listens as it begins, and nobody can follow a run that is not yet there."""
+    either.desk.gate("model: Hi.").set()
+    run = await either.start("plain", "Hi.", wait=30)
+    either.desk.gate("model: Hi.").clear()
+    async with either.http.stream("POST", f"/v1/threads/{run['thread_id']}/regenerate", headers=EVENTS) as response:
+        told = parsed(response)
+        seen = await until(told, "message.started")
+        either.desk.gate("model: Hi.").set()
+        seen += await until(told, "run.succeeded")
+    deltas = [event.data["data"]["text"] for event in seen if event.type == "message.delta"]
+    assert "".join(deltas) == "Hello, you."
+    assert len(deltas) > 1
+
+
+async def test_a_run_goes_on_when_the_answer_that_told_of_it_breaks(server: Server) -> None:
+    server.desk.gate("door").set()
+    run = await server.start("gated", "door", wait=30)
+    server.desk.gate("door").clear()
+    async with server.http.stream("POST", f"/v1/runs/{run['id']}/fork", json={"at": 0}, headers=EVENTS) as response:
+        made = response.headers["location"].rpartition("/")[2]
+        await until(parsed(response), "custom")
+    assert (await server.http.get(f"/v1/runs/{made}")).json()["status"] == "running"
+    server.desk.gate("door").set()
+    assert (await server.settled(made))["status"] == "succeeded"
+
+
+async def test_the_api_description_tells_of_both_answers(server: Server) -> None:
+    paths = (await server.http.get("/openapi.json")).json()["paths"]
+    for path, status in (
+        ("/v1/runs", "201"),
+        ("/v1/runs/{run_id}/fork", "201"),
+        ("/v1/runs/{run_id}/retry", "202"),
+        ("/v1/threads/{thread_id}/edit", "201"),
+        ("/v1/threads/{thread_id}/regenerate", "201"),
+    ):
+        told = paths[path]["post"]["responses"][status]
+        assert set(told["content"]) == {"application/json", "text/event-stream"}, path
+        assert "text/event-stream" in told["description"], path

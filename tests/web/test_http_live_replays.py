@@ -229,6 +229,20 @@ async def test_a_run_that_is_not_done_is_decided_later_by_another_server(
         assert (kept.status_code, kept.json()["verdict"]) == (200, "identical")
 
 
+async def test_a_list_of_replays_decides_what_nobody_looked_at(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.service.replays.start.__kwdefaults__", {"wait_ms": 0})
+    world = World()
+    async with shopping(database_url, world) as shop:
+        run = await bought(shop)
+        asked = (await shop.replay(run, "recorded_tools")).json()
+        await shop.get(f"/v1/runs/{asked['replay_run_id']}", wait=30)
+        (row,) = (await shop.get(f"/v1/runs/{run['id']}/replays"))["data"]
+        assert (row["id"], row["status"], row["verdict"]) == (asked["id"], "done", "identical")
+        assert (row["replay_run_id"], row["mode"]) == (asked["replay_run_id"], "recorded_tools")
+
+
 async def test_a_run_that_was_deleted_or_cancelled_has_no_verdict(shop: Shop) -> None:
     run = await bought(shop)
     answer = await shop.replay(run, "recorded_tools")

@@ -110,6 +110,46 @@ async def test_a_replay_goes_when_its_thread_goes(server: Server) -> None:
     assert (await server.http.get(at)).status_code == 404
 
 
+async def listed(server: Server, run_id: str, **query: Any) -> dict[str, Any]:
+    answer = await server.http.get(f"/v1/runs/{run_id}/replays", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_the_replays_of_a_run_are_listed_newest_first(either: Server) -> None:
+    run, other = await ended(either, "chat", "A lamp, please."), await ended(either, "echo", 1)
+    assert await listed(either, run["id"]) == {"data": [], "next_cursor": None}
+    made = [(await either.http.post(f"/v1/runs/{run['id']}/replay")).json() for _ in range(3)]
+    await either.http.post(f"/v1/runs/{other['id']}/replay")
+    whole = await listed(either, run["id"])
+    sides = {"recorded", "requested", "difference"}
+    assert whole["data"] == [{k: v for k, v in one.items() if k not in sides} for one in reversed(made)]
+    assert {(one["mode"], one["verdict"], one["requester"]) for one in whole["data"]} == {
+        ("strict", "identical", "local admin")
+    }
+    first = await listed(either, run["id"], limit=2)
+    second = await listed(either, run["id"], limit=2, cursor=first["next_cursor"])
+    assert [*first["data"], *second["data"]] == whole["data"]
+    assert second["next_cursor"] is None
+    strange = await either.http.get(f"/v1/runs/{other['id']}/replays", params={"cursor": first["next_cursor"]})
+    assert (strange.status_code, strange.json()["code"]) == (400, "bad_cursor")
+
+
+async def test_whoever_may_not_see_a_run_sees_none_of_its_replays(server: Server) -> None:
+    run = await ended(server, "echo", 1)
+    await server.http.post(f"/v1/runs/{run['id']}/replay")
+    path = f"/v1/runs/{run['id']}/replays"
+    stranger = await outsider(server)
+    for asked in (
+        await server.http.get(path, headers=stranger.headers),
+        await server.http.get("/v1/runs/nonsense/replays", headers=stranger.headers),
+    ):
+        assert (asked.status_code, asked.json()["code"]) == (404, "run_not_found")
+    made = await server.auth.create_key(ADMIN, "writer", scopes=["runs:write"])
+    refused = await server.http.get(path, headers={"Authorization": f"Bearer {made.token}"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 

@@ -205,6 +205,12 @@ async def test_edits_that_a_retry_cannot_have(server: Server, body: Any, code: s
     refused = await server.http.post(f"/v1/runs/{run['id']}/retry", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, code), refused.text
     assert says in refused.json()["detail"]
+    if code != "invalid_request":
+        assert [place["loc"] for place in refused.json()["errors"]] == [["body", "edits", next(iter(body["edits"]))]]
+    if code == "edit_needs_fork":
+        at = re.search(r'"at": (\d+),', refused.json()["detail"])
+        fork = None if at is None else {"at": int(at[1]), "edit": next(iter(body["edits"]))}
+        assert refused.json()["fork"] == fork
     if "/fork" in says:
         assert f"POST /v1/runs/{run['id']}/fork" in refused.json()["detail"]
     assert (await server.http.get(f"/v1/runs/{run['id']}")).json() == run, "nothing of it is left"
@@ -217,6 +223,7 @@ async def test_a_workflow_is_retried_without_edits(server: Server) -> None:
     refused = await server.http.post(f"/v1/runs/{run['id']}/retry", json={"edits": {"instructions": "x"}})
     assert (refused.status_code, refused.json()["code"]) == (422, "edit_not_possible")
     assert "retry without edits" in refused.json()["detail"]
+    assert [place["loc"] for place in refused.json()["errors"]] == [["body", "edits", "instructions"]]
 
 
 async def test_only_the_last_failed_run_of_a_thread_can_be_retried(server: Server) -> None:

@@ -13,9 +13,13 @@ from fastapi import FastAPI
 
 from holdfast.domain import limits, sessions
 from holdfast.domain.determinism import SYSTEM
+from holdfast.domain.ids import PRINCIPAL, text
 from holdfast.service.access import NewKey
 from holdfast.web import cookies, gate, sse
-from tests.web.serving import ADMIN, PEPPER, Server, listening, outsider
+from tests.web import serving as serving_module
+from tests.web.serving import ADMIN, PEPPER, Server, listening, outsider, serving
+
+COOKIE = sessions.cookie_name(PEPPER)
 
 
 async def key(server: Server, **more: Any) -> NewKey:
@@ -26,7 +30,7 @@ def attributes(response: httpx.Response) -> dict[str, str]:
     """What is said of the one cookie, names in lower case."""
     (header,) = response.headers.get_list("set-cookie")
     value, *rest = header.split("; ")
-    assert value.startswith("holdfast_session=")
+    assert value.startswith(f"{COOKIE}=")
     return {"value": value.partition("=")[2], **{one.partition("=")[0].lower(): one.partition("=")[2] for one in rest}}
 
 
@@ -50,7 +54,7 @@ async def browser(server: Server) -> AsyncIterator[Browser]:
 def planted(browser: Browser, token: str) -> None:
     """Give the browser this session, whatever it had."""
     browser.http.cookies.clear()
-    browser.http.cookies.set("holdfast_session", token, domain="127.0.0.1")
+    browser.http.cookies.set(COOKIE, token, domain="127.0.0.1")
 
 
 def sealed(made: NewKey, ends_in_ms: int, pepper: bytes = PEPPER) -> str:
@@ -84,7 +88,7 @@ async def test_a_browser_signs_in_works_and_signs_out(either: Server) -> None:
             out = await http.delete("/v1/session")
             assert (out.status_code, out.content, attributes(out)["value"]) == (204, b"", "")
             assert attributes(out)["max-age"] == "0"
-        assert "holdfast_session" not in http.cookies
+        assert COOKIE not in http.cookies
         assert (await http.get("/v1/me")).json()["code"] == "unauthenticated"
 
 
@@ -217,7 +221,7 @@ async def test_use_renews_a_session_with_whatever_is_answered(server: Server, br
 )
 async def test_another_site_does_nothing_with_a_session(server: Server, headers: dict[str, str]) -> None:
     made = await key(server)
-    cookie = {"Cookie": f"holdfast_session={sealed(made, 3_600_000)}"}
+    cookie = {"Cookie": f"{COOKIE}={sealed(made, 3_600_000)}"}
     for method, path, body in (
         ("POST", "/v1/runs", {"agent": "echo"}),
         ("POST", "/v1/session", {"api_key": made.token}),
@@ -235,7 +239,7 @@ async def test_another_site_does_nothing_with_a_session(server: Server, headers:
 
 
 async def test_another_sites_reading_is_refused_too(server: Server) -> None:
-    cookie = f"holdfast_session={sealed(await key(server), 3_600_000)}"
+    cookie = f"{COOKIE}={sealed(await key(server), 3_600_000)}"
     for site, status in (("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)):
         response = await server.http.get("/v1/runs", headers={"Cookie": cookie, "Sec-Fetch-Site": site})
         assert response.status_code == status, site
@@ -293,16 +297,38 @@ async def test_behind_a_proxy_that_takes_a_prefix_off_the_cookie_stays_there(ser
 
 
 def test_of_two_cookies_the_one_of_the_longer_path_counts() -> None:
-    headers = httpx.Headers({"cookie": "a=1; holdfast_session = mine ;holdfast_session=others; xholdfast_session=x"})
+    headers = httpx.Headers({"cookie": f"a=1; {COOKIE} = mine ;{COOKIE}=others; x{COOKIE}=x"})
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers.raw}
-    assert gate.visit_of(scope, gate.Headers(scope=scope)).session == "mine"
-    for nothing in ("", "a=1", "holdfast_sessions=1", "Holdfast_Session=1", ";;="):
-        assert cookies.session_of(gate.Headers({"cookie": nothing})) is None
+    assert gate.visit_of(scope, gate.Headers(scope=scope), COOKIE).session == "mine"
+    for nothing in ("", "a=1", "holdfast_session=1", f"{COOKIE}0=1", f"{COOKIE.upper()}=1", ";;="):
+        assert cookies.session_of(gate.Headers({"cookie": nothing}), COOKIE) is None
+
+
+async def test_two_installations_on_one_host_name_do_not_sign_each_other_out(
+    server: Server, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser sends both cookies to both servers, for it does not look at the port."""
+    monkeypatch.setattr(serving_module, "PEPPER", b"the pepper of another house")
+    async with serving(sqlite_url, execute=False) as other:
+        assert server.url.partition("//127.0.0.1:")[1] and other.url.partition("//127.0.0.1:")[1]
+        browser = httpx.AsyncClient(headers={"Sec-Fetch-Site": "same-origin"})
+        async with browser:
+            made = {one.url: await key(one) for one in (server, other)}
+            for url, own in made.items():
+                signed_in = await browser.post(f"{url}/v1/session", json={"api_key": own.token})
+                assert signed_in.status_code == 201
+            assert len(browser.cookies) == 2
+            for url, own in made.items():
+                me = await browser.get(f"{url}/v1/me")
+                assert (me.status_code, me.json()["principal"]["id"]) == (200, text(PRINCIPAL, own.key.principal_id))
+            assert (await browser.delete(f"{other.url}/v1/session")).status_code == 204
+            assert (await browser.get(f"{other.url}/v1/me")).status_code == 401
+            assert (await browser.get(f"{server.url}/v1/me")).status_code == 200
 
 
 def test_a_root_path_says_nothing_else_of_the_cookie() -> None:
     for root in ("/a; Domain=evil.example", "/a\r\nSet-Cookie: b=c", "/ä\u2028", "//evil.example"):
-        header = cookies.dropping({"type": "http", "scheme": "http", "root_path": root})
+        header = cookies.dropping({"type": "http", "scheme": "http", "root_path": root}, COOKIE)
         assert header.isascii() and header.isprintable()
         (morsel,) = SimpleCookie(header).values()
         assert morsel["domain"] == ""

@@ -68,6 +68,7 @@ async def test_deltas_come_between_the_start_and_the_end_of_their_message(server
     deltas = [event for event in events if event.type == "message.delta"]
     assert deltas, names
     assert "".join(event.data["data"]["text"] for event in deltas) == "Hello, you."
+    assert [event.data["data"]["piece"] for event in deltas] == list(range(len(deltas)))
     assert all(event.id is None and event.data["pos"] is None for event in deltas)
     places = [n for n, name in enumerate(names) if name == "message.delta"]
     assert names.index("message.started") < places[0]

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from holdfast.domain import limits
 from tests.web.serving import Server
 
 
@@ -156,3 +157,37 @@ async def test_a_child_runs_thread_is_shown_but_belongs_to_its_parent(server: Se
         assert (refused.status_code, refused.json()["code"]) == (409, "thread_hidden")
     into = await server.http.post("/v1/runs", json={"agent": "echo", "thread_id": child["thread_id"]})
     assert into.status_code == 404
+
+
+async def test_a_thread_shows_the_first_words_of_what_was_asked_first(either: Server) -> None:
+    empty = (await either.http.post("/v1/threads")).json()
+    later = await either.start("plain", "Not yet.", start_after="2100-01-01T00:00:00Z")
+    form = await either.start("order", {"item": "lamp", "count": 2}, wait=30)
+    large = await either.start("echo", "large " * 10_000, wait=30)
+    huge = await either.start("echo", "huge " * limits.PREVIEW_READ_BYTES_MAX, wait=30)
+    first = await either.start("echo", "What is said\n first", wait=30)
+    await either.start("echo", "And then.", thread_id=first["thread_id"], wait=30)
+    said = (await either.http.get(f"/v1/threads/{first['thread_id']}/messages")).json()["data"]
+    made = await either.http.post(
+        f"/v1/threads/{first['thread_id']}/edit",
+        params={"wait": 30},
+        json={"message_id": said[0]["id"], "message": "Said differently."},
+    )
+    again = await either.http.post(f"/v1/threads/{first['thread_id']}/regenerate", params={"wait": 30})
+    listed = {one["id"]: one["preview"] for one in (await either.http.get("/v1/threads")).json()["data"]}
+    assert listed == {
+        empty["id"]: None,
+        later["thread_id"]: "Not yet.",
+        form["thread_id"]: "item: lamp, count: 2",
+        large["thread_id"]: ("large " * 27)[: limits.PREVIEW_CHARS_MAX - 1] + "…",
+        huge["thread_id"]: None,
+        first["thread_id"]: "What is said first",
+        made.json()["thread_id"]: "Said differently.",
+        again.json()["thread_id"]: "And then.",
+    }
+    for id, preview in listed.items():
+        assert (await either.http.get(f"/v1/threads/{id}")).json()["preview"] == preview
+    found = (await either.http.get("/v1/threads", params={"agent": "order"})).json()["data"]
+    assert [one["preview"] for one in found] == ["item: lamp, count: 2"]
+    shown = (await either.http.get(f"/v1/threads/{first['thread_id']}/branches")).json()["data"]
+    assert sorted(one["preview"] for one in shown) == ["And then.", "Said differently."]

@@ -192,6 +192,32 @@ async def test_every_run_of_a_tree_has_the_same_family_from_the_root_on(either: 
     assert [one["id"] for one in (await family(either, alone))["data"]] == [alone]
 
 
+async def test_a_family_tells_its_runs_apart_by_what_came_of_them(either: Server) -> None:
+    root = (await either.start("echo", "A lamp.", wait=30))["id"]
+    other = await forked(either, root, at=0, edits={"message": {"chairs": [1, 2**60]}})
+    none = await forked(either, root, at=0, edits={"message": None})
+    long = await forked(either, root, at=0, edits={"message": "é" * 40_000})
+    wide = await forked(either, root, at=0, edits={"message": [{"n": n} for n in range(9_000)]})
+    found = {one["id"]: one for one in (await family(either, root))["data"]}
+    assert found[root]["output"] == "A lamp."
+    assert found[other]["output"] == '{"chairs":[1,1152921504606846976]}'
+    assert found[none]["output"] is None
+    assert found[long]["output"] == "é" * (limits.FAMILY_OUTPUT_CHARS_MAX - 1) + "…"
+    assert found[wide]["output"].startswith('[{"n":0},{"n":1},')
+    assert len(found[wide]["output"]) == limits.FAMILY_OUTPUT_CHARS_MAX
+    said = (await either.start("chat", "A lamp.", wait=30))["id"]
+    again = await forked(either, said, at=0, edits={"message": "A chair."})
+    seen = (await family(either, said))["data"]
+    whole = [(await either.http.get(f"/v1/runs/{id}")).json()["output"] for id in (said, again)]
+    assert [one["output"] for one in seen] == whole
+    assert all(isinstance(one, str) and one for one in whole)
+    assert [one["error"] for one in seen] == [None, None]
+    failed = await either.start("broken", wait=30)
+    (alone,) = (await family(either, failed["id"]))["data"]
+    assert (alone["output"], alone["error"]["code"]) == (None, failed["error"]["code"])
+    assert alone["error"]["message"] == failed["error"]["message"]
+
+
 async def test_a_large_family_shows_the_run_and_where_it_comes_from(
     either: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,3 +415,55 @@ def test_the_time_in_an_id_bounds_it() -> None:
     assert first_of(at - 1) < made < first_of(at + 60_000)
     assert first_of(-5) == b"\x00" * 16
     assert len(first_of(2**60)) == 16
+
+
+async def test_the_revision_of_a_timeline_says_that_earlier_steps_have_changed(either: Server) -> None:
+    run = await either.start("broken", wait=30)
+    before = await timeline(either, run["id"])
+    assert (await timeline(either, run["id"], after=before["last"]))["revision"] == before["revision"]
+    either.desk.broken = False
+    await either.http.post(f"/v1/runs/{run['id']}/retry")
+    await either.settled(run["id"])
+    after = await timeline(either, run["id"], after=before["last"])
+    assert [row["attempt"] for row in rows(after)] == [2], "the step that was declared void is not told again"
+    assert after["revision"] != before["revision"]
+    assert after["revision"] == (await timeline(either, run["id"]))["revision"]
+
+
+async def test_an_effect_that_comes_to_another_end_changes_the_revision(either: Server) -> None:
+    run = await either.start("couriers", {"order": "7", "amount": 500}, wait=30)
+    (effect,) = (await either.http.get("/v1/effects", params={"status": "unknown", "run_id": run["id"]})).json()["data"]
+    before = (await timeline(either, run["id"]))["revision"]
+    await either.http.post(f"/v1/effects/{effect['id']}/resolve", json={"outcome": "committed", "result": "by hand"})
+    await either.settled(run["id"])
+    assert (await timeline(either, run["id"]))["revision"] != before
+
+
+async def test_new_steps_alone_leave_the_revision_as_it_is(either: Server) -> None:
+    run, asked = await either.asked("refunds", {"order": "7", "amount": 500})
+    before = (await timeline(either, run["id"]))["revision"]
+    await either.resolve(asked, "approve")
+    await either.settled(run["id"])
+    after = await timeline(either, run["id"])
+    assert after["steps"]["seq"], "steps came, and an effect with them"
+    assert after["revision"] == before
+
+
+async def test_a_child_that_runs_is_linked_before_its_step_ends(either: Server) -> None:
+    run, asked = await either.asked("parent")
+    (child,) = (await either.http.get(f"/v1/runs/{run['id']}/children")).json()["data"]
+    (open,) = [one for one in (await timeline(either, run["id"]))["open"] if one["kind"] == "child"]
+    assert open["child_run_id"] == child["id"] == asked["run_id"]
+    events = await either.events(f"/v1/runs/{run['id']}/events?until=waiting")
+    (opened,) = [event.data["data"] for event in events if event.type == "step.opened"]
+    assert (opened["kind"], opened["child_run_id"]) == ("child", child["id"])
+
+
+async def test_a_childs_row_has_what_all_below_it_used(either: Server) -> None:
+    run = await either.start("shop", wait=30)
+    below = (await either.http.get("/v1/runs", params={"include_children": "true"})).json()["data"]
+    used = sum(one["usage"]["input_tokens"] for one in below if one["id"] != run["id"])
+    (row,) = [row for row in rows(await timeline(either, run["id"])) if row["kind"] == "child"]
+    assert row["input_tokens"] == used > 0
+    assert run["usage"]["input_tokens"] == 0, "the run itself has not paid for it"
+    assert len(below) == 3

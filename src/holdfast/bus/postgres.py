@@ -26,7 +26,7 @@ CHANNEL = "holdfast"
 REMOTE_LISTENER_MS = 30_000
 PENDING_MAX = 10_000
 RECONNECT_S = 0.5
-_GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 Hint = tuple[Literal["e", "d", "l", "m", "b", "w", "c", "r"], *tuple[Any, ...]]
 

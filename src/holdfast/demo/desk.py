@@ -26,7 +26,7 @@ from holdfast.agents.workflow import workflow
 from holdfast.app import Holdfast
 from holdfast.demo import people, script, seed
 from holdfast.demo.outside import Declined, Outside
-from holdfast.demo.shop import Address, Shop, euros
+from holdfast.demo.shop import VALUABLE_ORDER, Address, Shop, euros
 from holdfast.domain.effects import Done, EffectInfo, NotDone
 from holdfast.domain.errors import Unavailable
 from holdfast.domain.policies import Confirm
@@ -34,6 +34,8 @@ from holdfast.settings import Settings
 from holdfast.testing import ScriptedModel
 
 SCRIPTED: Final = "scripted"
+EXAMPLE: Final = f"Please refund order {VALUABLE_ORDER}, one piece is broken."
+"""What to write to the desk first: it looks something up, and then asks a person for leave."""
 CONFIRMATION_S: Final = 1.5
 CHUNK_LATENCY_MS: Final = 12
 OUTSIDE_S: Final = 10.0  # how long a call to the provider may take, and how long its fate is waited for
@@ -148,7 +150,9 @@ def support_agent(model: str | Model) -> Agent:
         "support",
         model=model,
         name="Support desk",
-        description="Answers about orders, parcels and products; refunds and redirects orders, writes mails.",
+        description=(
+            f"Answers about orders, parcels and products; refunds and redirects orders, writes mails. Try: {EXAMPLE}"
+        ),
         instructions=(
             "You are the support desk of a kitchenware shop. Look things up with your tools before you answer, and be "
             "brief and friendly. Refund an order only if the customer asks for it and says why. Never invent data."

@@ -27,6 +27,7 @@ from holdfast.service.runs import StartRun
 log = logging.getLogger(__name__)
 
 TAG: Final = "seed"
+METADATA: Final = {"holdfast.made_by": "demo"}  # a tag of this name may be anybody's
 SETTLES_S: Final = 30
 REFUNDED_ORDER: Final = 1024
 ASKED_ORDER: Final = 1015
@@ -77,6 +78,7 @@ async def _made(house: House, outside: Outside, seed: Seed) -> None:
         input=seed.input,
         external_id=_external(seed.name),
         tags=(TAG,),
+        metadata=METADATA,
         limits=seed.limits,
         start_after=later,
     )
@@ -94,7 +96,9 @@ async def _fork(house: House) -> None:
     if first is None or at is None or await _has_fork(house, first):
         return
     edits = Edits(output=f"There is no order {SHIPPED_ORDER}.")
-    await forks.fork(house, LOCAL_PRINCIPAL, ForkRun(run_id=first.run.id, at=at, edits=edits, tags=(TAG,)))
+    await forks.fork(
+        house, LOCAL_PRINCIPAL, ForkRun(run_id=first.run.id, at=at, edits=edits, tags=(TAG,), metadata=METADATA)
+    )
 
 
 async def _first_tool(house: House, view: RunView) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 import httpx2
 
-from holdfast.demo.desk import Demo
+from holdfast.demo.desk import EXAMPLE, Demo
 from holdfast.demo.people import kept_in
 from holdfast.demo.shop import (
     CATERING_ORDER,
@@ -90,7 +90,7 @@ LESS: Final = {"order_id": VALUABLE_ORDER, "amount": "200.00", "reason": "one of
 LEAVE: Final = Stop(
     "A refund above 100 euros waits for leave: the run is answered as waiting",
     "support",
-    f"Please refund order {VALUABLE_ORDER}, one piece is broken.",
+    EXAMPLE,
     words=(
         Word(
             "Give leave, but for less: exactly these arguments are executed",
@@ -114,9 +114,9 @@ RING: Final = f"Call the courier about order {SHIPPED_ORDER}: ring twice."
 JSON: Final = "-H 'content-type: application/json'"
 
 PATH: Final = (
-    "  1. Chat: ask the support desk to refund an order of more than 100 euros.",
-    "  2. Approve it, with an edit: the inbox shows what would be done, and why it asks.",
-    "  3. Open the run: what it said, when, and every step of its journal.",
+    f"  1. Chat: write to the support desk: {EXAMPLE}",
+    "  2. Approve with an edit: the question stands in the chat and in the inbox. Lower the amount there.",
+    "  3. Open the run, by its link below the answer: what it said, when, and every step of its journal.",
     "  4. Fork it at a step, as if the shop had answered otherwise, and compare the two.",
     "  5. Replay it: would the code of today do the same?",
 )

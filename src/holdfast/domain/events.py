@@ -10,7 +10,7 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     run.succeeded       output, successor?: run_id      run.failed     error: {code, message, step?, retryable, …}
     run.cancelled       reason                          run.retried    voids: [{key, attempt}], edits?
     run.version_changed agent, from, to, changed        run.compensating  status, error | reason: how it will end
-    step.opened         key, kind, name, attempt, and for a sleep due_at, for a child agent
+    step.opened         key, kind, name, attempt, and for a sleep due_at, for a child agent and child_run_id
     step.completed      seq, key, kind, name, attempt, status, output, started_at, ended_at, message_id?
     step.failed         the same with error instead of output
     message.started     message_id, key, voids: [message_id]
@@ -24,7 +24,7 @@ An event is `{pos, run_id, thread_id, type, at, data}`; `pos` is its id in the r
     custom              name, data
     state.changed       seq, key, kind, name, attempt, status, version, patch (RFC 6902), started_at, ended_at
 
-Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text} and `step.started` {key, kind, name}.
+Ephemeral, without `pos`: `message.delta` {message_id, part, kind, text, piece} and `step.started` {key, kind, name}.
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ def overridden(held: tuple[Override, ...], own: Override) -> tuple[Override, ...
         raise Invalid(
             f"Instructions or model of a run become others at most {limits.OVERRIDES_MAX} times: start a new one.",
             code="edit_not_possible",
+            field=("edits", next(iter(own.said.given))),
         )
     return (*held, own)
 
@@ -210,7 +211,7 @@ def drawn(name: str | None, given: Any) -> Any:
                 pass
     except ValueError:
         pass
-    raise Invalid(f"This is not a value of ctx.{name}.", code="edit_not_possible")
+    raise Invalid(f"This is not a value of ctx.{name}.", code="edit_not_possible", field=("edits", "output"))
 
 
 _DRAWN: Final = frozenset({"now", "random", "uuid"})
@@ -218,6 +219,7 @@ _DRAWN: Final = frozenset({"now", "random", "uuid"})
 
 def demand_editable(step: Entry, edit: str) -> None:
     """`Invalid` unless the step is of a kind that has something of that name to edit."""
+    field = ("edits", edit)
     match edit, step.kind:
         case "answer", StepKind.INTERRUPT:
             return
@@ -226,8 +228,9 @@ def demand_editable(step: Entry, edit: str) -> None:
             StepKind.MODEL | StepKind.TOOL | StepKind.CODE | StepKind.CHILD | StepKind.VALUE | StepKind.EVENT,
         ):
             if step.status is StepStatus.VOIDED:
-                raise Invalid("A retry declared this step void: edit the one that stands.", code="edit_not_possible")
+                said = "A retry declared this step void: edit the one that stands."
+                raise Invalid(said, code="edit_not_possible", field=field)
             return
         case _:
             what = "an interrupt has an answer" if edit == "answer" else "this kind of step has no output to edit"
-            raise Invalid(f"Step {step.seq} is of kind {step.kind}; {what}.", code="edit_not_possible")
+            raise Invalid(f"Step {step.seq} is of kind {step.kind}; {what}.", code="edit_not_possible", field=field)

@@ -8,11 +8,12 @@ failed  → queued                  (retry only)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Final
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.previews import BEGINNING_BYTES, first_words
 
 
 class RunStatus(StrEnum):
@@ -159,6 +160,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A value that is left out for its size: how many bytes of JSON it is, and its first words."""
+
+    bytes: int
+    preview: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """A run with what lives in other tables: input and output (JSON), its head's counters, its place in the queue."""
 
@@ -171,6 +180,28 @@ class RunView:
     holder_id: RunId | None = None
     queue_position: int | None = None
     unserved: bool = False
+    input_cut: Cut | None = None
+    output_cut: Cut | None = None
+
+    def cut(self, bytes_max: int) -> RunView:
+        """The same without an input or an output that is larger than so many bytes."""
+        return replace(
+            self,
+            input=b"null" if _larger(self.input, bytes_max) else self.input,
+            output=None if _larger(self.output, bytes_max) else self.output,
+            input_cut=self.input_cut or _cut(self.input, bytes_max),
+            output_cut=self.output_cut or _cut(self.output, bytes_max),
+        )
+
+
+def _larger(value: bytes | None, bytes_max: int) -> bool:
+    return value is not None and len(value) > bytes_max
+
+
+def _cut(value: bytes | None, bytes_max: int) -> Cut | None:
+    if value is None or len(value) <= bytes_max:
+        return None
+    return Cut(len(value), first_words(value[:BEGINNING_BYTES]) or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from holdfast.domain import ids
 from holdfast.domain.errors import NotFound
 from holdfast.domain.ids import KEY, KeyId
 
+COOKIE: Final = "holdfast_session"
+COOKIE_DIGITS: Final = 8
 _PLAIN, _SECURE = "v1", "v1s"
 _FORM: Final = re.compile(r"(?P<kind>v1s?)\.(?P<key>[0-9a-v]{26})\.(?P<expires>[1-9][0-9]{0,15})\.(?P<mac>[\w-]{43})")
 
@@ -36,6 +38,20 @@ def signing_key(pepper: bytes) -> bytes:
     """The key of sessions: it follows from the pepper, but API keys are hashed with SHA-256 under it, so that nothing
     that is stored of them can ever be this."""
     return hmac.new(pepper, b"holdfast sessions v1", hashlib.sha512).digest()
+
+
+def cookie_name(pepper: bytes | None) -> str:
+    """The name of the cookie that holds sessions of an installation. Browsers share cookies between all ports of a
+    host: of two installations there each reads its own alone. Processes that check the same keys agree on it.
+
+    Whoever signs out is told it, so it is short: it would fit too many guesses at a pepper to confirm one.
+
+    >>> cookie_name(None)
+    'holdfast_session'
+    """
+    if pepper is None:
+        return COOKIE
+    return f"{COOKIE}_{hmac.new(pepper, b'holdfast cookie v1', hashlib.sha512).hexdigest()[:COOKIE_DIGITS]}"
 
 
 def sealed(session: Session, key: bytes) -> str:

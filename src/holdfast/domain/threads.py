@@ -51,14 +51,15 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class ThreadView:
-    """A thread with its head: the run that holds it or, when idle, the one that ended last; and with its last run,
-    which is another one while runs queue."""
+    """A thread with its head: the run that holds it or, when idle, the one that ended last; with its last run, which is
+    another one while runs queue; and with the first bytes of what its first run was asked."""
 
     thread: Thread
     head_run_id: RunId | None
     head_status: RunStatus | None
     head_waiting_on: bytes | None
     last_run: LastRun | None = None
+    beginning: bytes | None = None
 
     @property
     def status(self) -> ThreadStatus:

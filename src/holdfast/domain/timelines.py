@@ -68,12 +68,13 @@ class LifeFact(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Written:
     """Steps that one run wrote, and what is known of them: which a retry declared void, the children that some started,
-    and what the ledger says of their effects."""
+    what those used (tokens in, tokens out, cost), and what the ledger says of their effects."""
 
     run_id: RunId
     steps: Sequence[StepFact]
     voided: AbstractSet[tuple[str, int]] = frozenset()
     children: Mapping[tuple[str, int], RunId] = field(default_factory=dict[tuple[str, int], RunId])
+    spent: Mapping[RunId, tuple[int, int, int]] = field(default_factory=dict["RunId", "tuple[int, int, int]"])
     effects: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -139,6 +140,9 @@ class Vocabulary:
     error_code: Words[str | None] = field(default_factory=lambda: Words[str | None](None))
 
 
+_NOTHING: Final = (0, 0, 0)
+
+
 def columns(pieces: Iterable[Written], since: int) -> tuple[Columns, Vocabulary]:
     """The steps of all pieces in order, with their times counted from `since` (ms UTC)."""
     made, words = Columns(), Vocabulary()
@@ -157,15 +161,16 @@ def _add(made: Columns, words: Vocabulary, piece: Written, since: int) -> None:
         made.tries.append(s.tries or 1)
         made.started_at.append(None if s.started_at is None else s.started_at - since)
         made.ended_at.append(None if s.ended_at is None else s.ended_at - since)
-        made.input_tokens.append(s.input_tokens or 0)
-        made.output_tokens.append(s.output_tokens or 0)
-        made.cost_micros.append(s.cost_micros or 0)
+        child = children.get((s.key, s.attempt)) if s.kind == StepKind.CHILD else None
+        below = _NOTHING if child is None else piece.spent.get(child, _NOTHING)
+        made.input_tokens.append((s.input_tokens or 0) + below[0])
+        made.output_tokens.append((s.output_tokens or 0) + below[1])
+        made.cost_micros.append((s.cost_micros or 0) + below[2])
         made.kind.append(words.kind.place(s.kind))
         made.name.append(words.name.place(s.name))
         made.status.append(words.status.place(StepStatus.VOIDED.value if void else s.status))
         acted = effects.get(s.key) if s.kind == StepKind.TOOL and not void else None
         made.effect_status.append(words.effect_status.place(acted) if acted else 0)
-        child = children.get((s.key, s.attempt)) if s.kind == StepKind.CHILD else None
         made.child_run_id.append(words.child_run_id.place(child) if child else 0)
         made.error_code.append(words.error_code.place(decode(s.error)["code"]) if s.error else 0)
 

@@ -44,7 +44,9 @@ async def _child(ctx: RunContext, child: Agent, input: bytes, key: str, action: 
     """Start the child (twice is once: its id follows from this step), and wait for its end or its successor's."""
     attempt = ctx.journal.attempt(key)
     if ctx.journal.opening(key, action.kind, action.name, digested) is None:
-        entry = ctx.opening(EntryType.STEP_OPENED, action, key, digested, attempt, {"agent": child.id})
+        child_id = ids.text(ids.RUN, run_verbs.child_id(ctx.run.tenant_id, ctx.run.id, key, attempt))
+        said = {"agent": child.id, "child_run_id": child_id}
+        entry = ctx.opening(EntryType.STEP_OPENED, action, key, digested, attempt, said)
         await ctx.recording.durable([entry])
         ctx.journal.openings[key] = as_found(entry)  # for the next try of a tool that calls it
         ctx.demand_open()

@@ -42,7 +42,7 @@ class InFlight:
 class Try:
     """One try of a body, as the body sees it."""
 
-    __slots__ = ("_context", "_message", "_opened", "_shown", "key", "number")
+    __slots__ = ("_context", "_message", "_opened", "_pieces", "_shown", "key", "number")
 
     def __init__(self, context: RunContext, key: str, number: int, message: MessageId | None) -> None:
         self.key = key
@@ -50,6 +50,7 @@ class Try:
         self._context = context
         self._message = message
         self._opened: asyncio.Future[Any] | None = None
+        self._pieces = 0
         self._shown: list[Delta] = []
 
     def announce(self, voids: Sequence[str]) -> None:
@@ -61,7 +62,8 @@ class Try:
         self._opened.add_done_callback(lambda _: self._flush())
 
     def delta(self, part: int, kind: Literal["text", "thinking", "tool_call"], text: str) -> None:
-        """Publish a piece of the message under way; held back until its announcement is durable."""
+        """Publish a piece of the message under way; held back until its announcement is durable. Pieces are numbered: a
+        reader can tell one that comes again from one that is missing, for they are not stored."""
         if self._message is None or self._context.closed is not None:
             return
         data: dict[str, object] = {
@@ -69,7 +71,9 @@ class Try:
             "part": part,
             "kind": kind,
             "text": text,
+            "piece": self._pieces,
         }
+        self._pieces += 1
         self._shown.append(Delta(self._context.run.id, Ephemeral.MESSAGE_DELTA.value, data, self._context.now_ms()))
         self._flush()
 

@@ -101,6 +101,7 @@ class Auth:
         self._house = house
         self._pepper = pepper
         self._session_key = None if pepper is None else sessions.signing_key(pepper)
+        self.session_cookie: Final = sessions.cookie_name(pepper)
         self._required = required
         self._guest = guest
         self._known: OrderedDict[KeyId, tuple[float, ApiKey, Principal]] = OrderedDict()

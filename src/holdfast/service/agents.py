@@ -58,7 +58,8 @@ async def page(house: House, principal: Principal, after: str, limit: int) -> li
 
     async def body(tx: Tx) -> list[AgentView]:
         found = await agents.page(tx, DEFAULT_TENANT, after, limit)
-        return [await _viewed(tx, principal.tenant_id, record) for record in found]
+        standing = await _standing(tx, principal.tenant_id)
+        return [await _viewed(tx, principal.tenant_id, record, standing) for record in found]
 
     return await house.database.read(None, body)
 
@@ -140,12 +141,25 @@ async def _demand(tx: Tx, agent_id: str) -> AgentRecord:
     return record
 
 
-async def _viewed(tx: Tx, tenant_id: TenantId, record: AgentRecord) -> AgentView:
-    own = await agents.get(tx, tenant_id, record.id)
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is the same for all agents of an answer: how many live workers have each, and which tools are off."""
+
+    workers: Counter[str]
+    tools_off: frozenset[str]
+
+
+async def _standing(tx: Tx, tenant_id: TenantId) -> _Standing:
     alive = await agents.workers(tx, seen_within_ms=limits.WORKER_SEEN_MS)
+    having = Counter(agent for worker in alive if worker.slots > 0 for agent in worker.agents)
+    return _Standing(having, await agents.tools_off(tx, tenant_id))
+
+
+async def _viewed(tx: Tx, tenant_id: TenantId, record: AgentRecord, standing: _Standing | None = None) -> AgentView:
+    own = await agents.get(tx, tenant_id, record.id)
+    known = standing or await _standing(tx, tenant_id)
     enabled = own is None or own.enabled
-    off = await agents.tools_off(tx, tenant_id)
-    return AgentView(replace(record, enabled=enabled), sum(w.slots > 0 and record.id in w.agents for w in alive), off)
+    return AgentView(replace(record, enabled=enabled), known.workers[record.id], known.tools_off)
 
 
 # -- tools ----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from holdfast.service.house import House
 from holdfast.service.idempotency import Key, Replay, once
 from holdfast.service.nesting import shallow
 from holdfast.store import approvals, effects, entries, heads, messages, runs
-from holdfast.store.approvals import ApprovalFilter, demand_json
+from holdfast.store.approvals import ApprovalFilter, Links, demand_json
 from holdfast.store.base import Tx
 from holdfast.store.heads import Head
 
@@ -59,9 +59,11 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """A question, and with `get` what led to it: the last messages of its thread before it was asked."""
+    """A question with what it leads to, and with `get` what led to it: the last messages of its thread before it was
+    asked."""
 
     approval: Approval
+    links: Links
     context: tuple[Message, ...] = ()
 
 
@@ -105,7 +107,7 @@ class Waking:
 async def page(
     house: House, principal: Principal, wanted: ApprovalFilter, *, older_than_ms: int | None = None
 ) -> list[ApprovalView]:
-    """A page of the inbox, oldest first. `older_than_ms`: only what was asked so long ago."""
+    """A page of the inbox. `older_than_ms`: only what was asked so long ago."""
     access.demand(principal, Scope.APPROVALS_READ)
 
     async def body(tx: Tx) -> list[ApprovalView]:
@@ -114,7 +116,9 @@ async def page(
         )
         until = min((at for at in before if at is not None), default=None)
         asked = replace(wanted, created_before=until)
-        return [ApprovalView(found) for found in await approvals.page(tx, principal.tenant_id, asked)]
+        found = await approvals.page(tx, principal.tenant_id, asked)
+        links = await approvals.links(tx, principal.tenant_id, [one.id for one in found])
+        return [ApprovalView(one, links[one.id]) for one in found]
 
     return await house.database.read(principal.tenant_id, body)
 
@@ -127,12 +131,12 @@ async def get(house: House, principal: Principal, approval_id: ApprovalId) -> Ap
 
 async def _look(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> ApprovalView:
     found = await _demand(tx, tenant_id, approval_id)
-    opened = await entries.opening(tx, tenant_id, found.run_id, found.key, found.attempt)
-    assert opened is not None, "a question is opened in the journal"
+    links = (await approvals.links(tx, tenant_id, [approval_id]))[approval_id]
+    assert links.opened_pos is not None, "a question is opened in the journal"
     here = await messages.positions_of_run(tx, tenant_id, found.thread_id, found.run_id)
-    last = max((position for pos, position in here.items() if pos < opened.pos), default=0)
+    last = max((position for pos, position in here.items() if pos < links.opened_pos), default=0)
     before = await messages.backwards(tx, tenant_id, found.thread_id, last + 1, limits.CONTEXT_MESSAGES)
-    return ApprovalView(found, tuple(reversed(before)))
+    return ApprovalView(found, links, tuple(reversed(before)))
 
 
 async def _demand(tx: Tx, tenant_id: TenantId, approval_id: ApprovalId) -> Approval:

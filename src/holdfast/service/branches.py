@@ -38,7 +38,9 @@ async def edit(
     written = await _written(house, principal, thread_id, message_id)
     if written.role is not Role.USER or written.pos != 1:
         raise Invalid(
-            "Only what a user said, as the input of a run, can be said differently.", code="edit_not_possible"
+            "Only what a user said, as the input of a run, can be said differently.",
+            code="edit_not_possible",
+            field=("message_id",),
         )
     ask = replace(how, run_id=written.run_id, at=0, edits=Edits(message=message), through=thread_id)
     return await forks.fork(house, principal, ask, key)

@@ -21,15 +21,16 @@ from holdfast.service.idempotency import Key, Replay, once
 from holdfast.service.nesting import shallow
 from holdfast.store import approvals, effects, entries, runs
 from holdfast.store.base import Tx
-from holdfast.store.effects import EffectFilter
+from holdfast.store.effects import EffectFilter, Links
 
 
 @dataclass(frozen=True, slots=True)
 class EffectView:
-    """An effect, and whether its run has ended."""
+    """An effect with what it leads to, and with `get` the JSON schema of its result, where one is known."""
 
     effect: Effect
-    run_ended: bool
+    links: Links
+    result_schema: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ async def page(house: House, principal: Principal, wanted: EffectFilter) -> list
     access.demand(principal, Scope.EFFECTS_READ)
 
     async def body(tx: Tx) -> list[EffectView]:
-        return [await _viewed(tx, effect) for effect in await effects.page(tx, principal.tenant_id, wanted)]
+        found = await effects.page(tx, principal.tenant_id, wanted)
+        links = await effects.links(tx, principal.tenant_id, [one.id for one in found])
+        return [EffectView(one, links[one.id]) for one in found]
 
     return await house.database.read(principal.tenant_id, body)
 
@@ -66,11 +69,13 @@ async def page(house: House, principal: Principal, wanted: EffectFilter) -> list
 async def get(house: House, principal: Principal, effect_id: EffectId) -> EffectView:
     """An effect; `NotFound` for one of another tenant too."""
     access.demand(principal, Scope.EFFECTS_READ)
+    return await house.database.read(principal.tenant_id, lambda tx: _look(tx, principal.tenant_id, effect_id))
 
-    async def body(tx: Tx) -> EffectView:
-        return await _viewed(tx, await _demand(tx, principal.tenant_id, effect_id))
 
-    return await house.database.read(principal.tenant_id, body)
+async def _look(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> EffectView:
+    found = await _demand(tx, tenant_id, effect_id)
+    links = (await effects.links(tx, tenant_id, [effect_id]))[effect_id]
+    return EffectView(found, links, await approvals.result_schema(tx, tenant_id, effect_id))
 
 
 async def _demand(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> Effect:
@@ -78,11 +83,6 @@ async def _demand(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> Effect:
     if found is None:
         raise NotFound("There is no effect with this id.", code="effect_not_found")
     return found
-
-
-async def _viewed(tx: Tx, effect: Effect) -> EffectView:
-    run = await runs.get(tx, effect.tenant_id, effect.run_id)
-    return EffectView(effect, run is None or run.status.ended)
 
 
 async def unknown(house: House) -> int:
@@ -160,10 +160,6 @@ async def _first_decision(tx: Tx, effect: Effect) -> dict[str, Any] | None:
         return approval_verbs.first_decision(asked)
     kept: dict[str, Any] = decode(effect.error) or {}
     return kept.get("decision")
-
-
-async def _look(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> EffectView:
-    return await _viewed(tx, await _demand(tx, tenant_id, effect_id))
 
 
 # -- what the runtime asks --------------------------------------------------------------------------------------------

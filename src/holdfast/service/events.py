@@ -78,10 +78,13 @@ async def of_run(
     return RunFollower(house, tenant_id, subscription, place, lasting=arrived is not None)
 
 
-def of_started(house: House, principal: Principal, view: RunView) -> Follower:
-    """Follow a run from its beginning. Called without an await since the run was started, it hears everything."""
+async def of_made(house: House, principal: Principal, view: RunView, after: int = 0) -> RunFollower:
+    """Follow a run behind `pos = after` for whoever set it going: called without an await since then, it hears
+    everything, for it listens before it reads. A run that has nothing of others is not read at all."""
     access.demand(principal, Scope.RUNS_READ)
     run = view.run
+    if after or run.input_run is not None:
+        return await of_run(house, principal, run.id, after)
     place = _RunPlace(run.id, run.thread_id, 0, view.pos, until_waiting=False)
     return RunFollower(house, run.tenant_id, house.hub.subscribe(run.id), place)
 

@@ -166,10 +166,11 @@ async def fork(house: House, principal: Principal, ask: ForkRun, key: Key | None
         return replay
 
     replay = await house.database.write(tenant_id, body)
-    if made is not None:
-        announce(house, made)
-    found = run_id if replay is None else RunId(replay.resource)
-    view = await run_verbs.look(house, tenant_id, found)
+    try:
+        view = await run_verbs.look(house, tenant_id, run_id if replay is None else RunId(replay.resource))
+    finally:
+        if made is not None:
+            announce(house, made)  # last, so that who follows the run from here on hears its first word
     return Started(view) if replay is None else Started(view, replayed=True, status=replay.status)
 
 
@@ -194,7 +195,8 @@ def demand_model(name: str) -> None:
     try:
         models.resolve(name)
     except (DefinitionError, ModelFault) as exc:
-        raise Invalid(f"This model cannot be asked: {exc.message}", code="edit_not_possible") from exc
+        said = f"This model cannot be asked: {exc.message}"
+        raise Invalid(said, code="edit_not_possible", field=("edits", "model")) from exc
 
 
 def _demand_one_way(ask: ForkRun) -> None:
@@ -208,12 +210,13 @@ def _demand_one_way(ask: ForkRun) -> None:
         raise Invalid(
             "A fork has one of: output, answer, message, or the step anew (rerun, instructions, model).",
             code="edit_not_possible",
+            field=("edits",),
         )
     if ask.at < 0:
         raise Invalid(f"at is a step's seq, from 0 (before the first), not {ask.at}.", code="invalid_at")
     if edits.message is not _NOTHING and ask.at > 1:
         said = "message replaces the run's input, so no step of it can be kept: fork at 0."
-        raise Invalid(said, code="edit_not_possible")
+        raise Invalid(said, code="edit_not_possible", field=("edits", "message"))
     if (edits.result or anew) and ask.at == 0:
         raise Invalid("There is no step 0 to edit or to run again: the first is 1.", code="invalid_at")
 
@@ -330,6 +333,7 @@ async def _edited(tx: Tx, cut: _Cut, step: Entry, source_id: RunId, ask: ForkRun
             raise Invalid(
                 f"Step {ask.at} is of kind {step.kind}: instructions and model change from a model step on.",
                 code="edit_not_possible",
+                field=("edits", next(iter(edits.overrides.given))),
             )
         return replace(cut, anew=step)
     demand_editable(step, edits.result)
@@ -523,7 +527,8 @@ def _child_output(house: House, step: Entry, output: Any) -> bytes:
     if schema is not None:
         found = json_schema.errors(json_schema.validator("The output's schema", schema), output)
         if found:
-            raise Invalid(f"This is not an output of {step.name}.", code="edit_not_possible", errors=found)
+            said = f"This is not an output of {step.name}."
+            raise Invalid(said, code="edit_not_possible", errors=found, field=("edits", "output"))
     return encode(output, what="The output")
 
 
@@ -536,6 +541,7 @@ async def _answer(tx: Tx, principal: Principal, step: Entry, answer: Any) -> byt
         raise Invalid(
             "Leave for a call is no answer that can be edited: fork before it, and the fork asks for leave of its own.",
             code="edit_not_possible",
+            field=("edits", "answer"),
         )
     standing = may_decide(replace(found, decisions=()), principal.id, principal.roles, admin=principal.is_admin)
     if not standing.allowed:

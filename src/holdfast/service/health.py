@@ -19,6 +19,7 @@ from holdfast.store.base import Tx
 RUNTIME = "runtime"
 COUNTS_KEPT_MS = 10_000
 SCHEMA_KEPT_MS = 30_000
+UNREADABLE = "the schema's revision cannot be read"
 FEATURES = (
     "agents",
     "approvals",
@@ -111,9 +112,12 @@ class Probe:
 
     async def _migrations(self) -> str:
         now = self.house.determinism.monotonic_ms()
-        if self._schema is None or now - self._schema[0] > SCHEMA_KEPT_MS:
-            self._schema = (now, await self._schema_state())
-        return self._schema[1]
+        if self._schema is not None and now - self._schema[0] <= SCHEMA_KEPT_MS:
+            return self._schema[1]
+        found = await self._schema_state()
+        # What could not be read is asked again: a database that is back would else be said to be away for a while.
+        self._schema = None if found == UNREADABLE else (now, found)
+        return found
 
     async def _schema_state(self) -> str:
         from holdfast.store import migrate  # brings Alembic, which most processes have loaded at start and some never
@@ -122,7 +126,7 @@ class Probe:
             found = await self.house.database.read(None, migrate.revision)
             needed = await asyncio.to_thread(migrate.head)
         except HoldfastError:
-            return "the schema's revision cannot be read"
+            return UNREADABLE
         return "ok" if found == needed else f"the database is at schema {found}; this version needs {needed}"
 
     def _capacity(self) -> str:

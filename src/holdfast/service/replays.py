@@ -15,14 +15,14 @@ from holdfast.domain import access, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.encoding import encode
 from holdfast.domain.errors import Conflict, HoldfastError, NotFound, Unavailable
-from holdfast.domain.ids import ReplayId, RunId
+from holdfast.domain.ids import PrincipalId, ReplayId, RunId
 from holdfast.domain.recorded import RecordedRun
 from holdfast.domain.replays import Mode, StoredReplay
 from holdfast.domain.runs import Run
 from holdfast.service import live_replays, recordings, runs
 from holdfast.service.house import House, Replayer
 from holdfast.service.idempotency import Key, Replay, answered, once
-from holdfast.store import replays
+from holdfast.store import principals, replays
 from holdfast.store.base import Tx
 
 log = logging.getLogger("holdfast.replays")
@@ -30,11 +30,12 @@ log = logging.getLogger("holdfast.replays")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A replay as it stands; `replayed` when an earlier request with the same key had asked for it; `waiting`: what the
-    run that it made waits for."""
+    """A replay as it stands. `requester`: the name of who asked for it; `replayed` when an earlier request with the
+    same key had asked for it; `waiting`: what the run that it made waits for."""
 
     replay: StoredReplay
     agent: str
+    requester: str
     replayed: bool = False
     waiting: str | None = None
 
@@ -70,7 +71,7 @@ async def start(
     found, waiting = await live_replays.settled(house, stored)
     if found.ended_at is not None and key is not None and not replayed:
         await house.database.write(principal.tenant_id, lambda tx: answered(tx, principal.tenant_id, key, 200))
-    return Asked(found, run.agent, replayed, waiting)
+    return Asked(found, run.agent, await _requester(house, found), replayed, waiting)
 
 
 async def _strict(house: House, principal: Principal, run: Run, key: Key | None, wait_ms: int) -> tuple[ReplayId, bool]:
@@ -134,7 +135,29 @@ async def get(house: House, principal: Principal, run_id: RunId, replay_id: Repl
     access.demand(principal, Scope.RUNS_READ)
     run = await _run(house, principal, run_id)
     found, waiting = await live_replays.settled(house, await _stored(house, principal, run_id, replay_id))
-    return Asked(found, run.agent, waiting=waiting)
+    return Asked(found, run.agent, await _requester(house, found), waiting=waiting)
+
+
+async def page(house: House, principal: Principal, run_id: RunId, before: bytes | None, limit: int) -> list[Asked]:
+    """The replays of a run that are kept, newest first, from behind the id `before` on, each as `get` has it. Raises
+    `NotFound`."""
+    access.demand(principal, Scope.RUNS_READ)
+    tenant_id = principal.tenant_id
+
+    async def body(tx: Tx) -> tuple[Run, list[StoredReplay], dict[PrincipalId, str]]:
+        run = await runs.demand(tx, tenant_id, run_id)
+        found = await replays.of_run(tx, tenant_id, run_id, before, limit)
+        return run, found, await principals.names(tx, tenant_id, {one.requested_by for one in found})
+
+    run, found, names = await house.database.read(tenant_id, body)
+    settled = [await live_replays.settled(house, one) for one in found]
+    return [Asked(one, run.agent, names.get(one.requested_by, ""), waiting=waiting) for one, waiting in settled]
+
+
+async def _requester(house: House, replay: StoredReplay) -> str:
+    who = replay.requested_by
+    names = await house.database.read(replay.tenant_id, lambda tx: principals.names(tx, replay.tenant_id, {who}))
+    return names.get(who, "")
 
 
 async def _run(house: House, principal: Principal, run_id: RunId) -> Run:

@@ -16,7 +16,7 @@ from holdfast.domain.agents import AgentKind
 from holdfast.domain.encoding import decode, encode, storable_time
 from holdfast.domain.errors import Conflict, Invalid
 from holdfast.domain.forks import Override, Overrides, demand_editable, overridden, overrides_json, overrides_of
-from holdfast.domain.ids import RUN, RunId, text
+from holdfast.domain.ids import RUN, RunId, TenantId, text
 from holdfast.domain.journal import Entry, EntryType, NewEntry, StepStatus
 from holdfast.domain.runs import Run, RunLimits, RunStatus, RunView, Undo
 from holdfast.service import forks
@@ -32,9 +32,11 @@ _NO_EDITS: Final = Edits()
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A run that is queued again; `replayed` when an earlier request with the same key had done it."""
+    """A run that is queued again, by its entry `pos`; `replayed` when an earlier request with the same key had done it:
+    then `pos` is where it was retried last."""
 
     view: RunView
+    pos: int
     replayed: bool = False
     status: int = 202
 
@@ -92,12 +94,21 @@ async def retry(
         return None
 
     replay = await house.database.write(tenant_id, body)
-    for run, pos, entry in appended:
-        house.hub.entry(run.id, run.thread_id, pos, None, entry)
-        house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
-        house.hub.work(run.agent)
-    view = await run_verbs.look(house, tenant_id, run_id)
-    return Retried(view) if replay is None else Retried(view, replayed=True, status=replay.status)
+    try:
+        view = await run_verbs.look(house, tenant_id, run_id)
+    finally:  # last, so that who follows the run from here on hears its first word
+        for run, pos, entry in appended:
+            house.hub.entry(run.id, run.thread_id, pos, None, entry)
+            house.run_changed(tenant_id, run_id, RunStatus.QUEUED)
+            house.hub.work(run.agent)
+    if replay is None:
+        return Retried(view, appended[-1][1])
+    return Retried(view, await _last_retry(house, tenant_id, run_id), replayed=True, status=replay.status)
+
+
+async def _last_retry(house: House, tenant_id: TenantId, run_id: RunId) -> int:
+    found = await house.database.read(tenant_id, lambda tx: entries.retries(tx, tenant_id, run_id))
+    return found[-1][0]
 
 
 async def _demand_retryable(tx: Tx, run: Run) -> None:
@@ -151,6 +162,7 @@ async def _demand_possible(tx: Tx, house: House, run: Run, last: int, edits: Edi
             f"{run.agent!r} is a workflow: it asks no model itself, so it has no instructions and no model that could "
             "be others. Change its code, or the agents that it calls, and retry without edits.",
             code="edit_not_possible",
+            field=("edits", next(iter(edits.overrides.given))),
         )
 
 
@@ -168,9 +180,11 @@ async def _to_fork(tx: Tx, run: Run, last: int, edit: str) -> Invalid:
     said = f"A retry goes on with what is recorded, and never changes it: {edit} would."
     if at == 0 and edit != "message":
         said += f" No step that went well has an {edit}; fork the run at 0 with another message, or start a new one."
-        return Invalid(said, code="edit_needs_fork")
+        return Invalid(said, code="edit_needs_fork", field=("edits", edit), fork=None)
     called = f'POST /v1/runs/{text(RUN, run.id)}/fork with {{"at": {at}, "edits": {{"{edit}": …}}}}'
-    return Invalid(f"{said} Fork the run instead: {called}.", code="edit_needs_fork")
+    instead = {"at": at, "edit": edit}
+    said = f"{said} Fork the run instead: {called}."
+    return Invalid(said, code="edit_needs_fork", field=("edits", edit), fork=instead)
 
 
 def _has(step: Entry, edit: str) -> bool:

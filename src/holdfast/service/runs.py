@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from holdfast.bus.base import Look, Published, Subscription
 from holdfast.domain import access, limits
@@ -17,7 +17,8 @@ from holdfast.domain.forks import EffectPolicy
 from holdfast.domain.ids import APPROVAL, ID_TIME_BYTES, RUN, ApprovalId, RunId, TenantId, ThreadId, derived, text
 from holdfast.domain.journal import TERMINAL, EntryType, Located, NewEntry, StepKind, StepStatus
 from holdfast.domain.messages import response_text
-from holdfast.domain.runs import NO_USAGE, OnBusy, Run, RunLimits, RunStatus, RunView
+from holdfast.domain.previews import first_words
+from holdfast.domain.runs import NO_USAGE, Cut, OnBusy, Run, RunLimits, RunStatus, RunView
 from holdfast.domain.threads import Thread, ThreadStatus
 from holdfast.service import cancelling
 from holdfast.service.house import House, Seat
@@ -27,7 +28,7 @@ from holdfast.store import approvals, claims, effects, entries, heads, lineage, 
 from holdfast.store.base import Rejected, Tx, TxBody
 from holdfast.store.claims import Claimed
 from holdfast.store.heads import Head
-from holdfast.store.runs import RunFilter, StoredView
+from holdfast.store.runs import Large, RunFilter, StoredView
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,11 +451,13 @@ def _finished(stored: StoredView) -> RunView:
     return replace(view, output=_inner(view.output))
 
 
+_OUTPUT_PREFIX: Final = b'{"output":'
+
+
 def _inner(payload: bytes) -> bytes:
     """The value of `{"output": …}`; sliced, not parsed: the journal wrote it just so."""
-    prefix = b'{"output":'
-    assert payload.startswith(prefix), "a run's last entry holds its output"
-    return payload[len(prefix) : -1]
+    assert payload.startswith(_OUTPUT_PREFIX), "a run's last entry holds its output"
+    return payload[len(_OUTPUT_PREFIX) : -1]
 
 
 async def _viewed(tx: Tx, house: House, stored: StoredView) -> RunView:
@@ -526,14 +529,33 @@ async def look(house: House, tenant_id: TenantId, run_id: RunId) -> RunView:
     return await house.database.read(tenant_id, body)
 
 
-async def page(house: House, principal: Principal, wanted: RunFilter) -> list[RunView]:
-    """A page of runs, newest first."""
+async def page(
+    house: House, principal: Principal, wanted: RunFilter, bytes_max: int = limits.LISTED_BYTES
+) -> list[RunView]:
+    """A page of runs, newest first, without inputs and outputs larger than `bytes_max` (`LISTED_BYTES_MAX` at most)."""
     access.demand(principal, Scope.RUNS_READ)
 
     async def body(tx: Tx) -> list[RunView]:
-        return [await _viewed(tx, house, s) for s in await runs.page(tx, principal.tenant_id, wanted)]
+        found = await runs.page(tx, principal.tenant_id, wanted)
+        return [_without_large(await _viewed(tx, house, s), s).cut(bytes_max) for s in found]
 
     return await house.database.read(principal.tenant_id, body)
+
+
+def _without_large(view: RunView, stored: StoredView) -> RunView:
+    input, output = stored.input_large, stored.output_large
+    return replace(
+        view,
+        input_cut=None if input is None else Cut(input.bytes, first_words(input.beginning) or ""),
+        output_cut=None if output is None else _output_cut(output, is_message=stored.output_is_message),
+    )
+
+
+def _output_cut(large: Large, *, is_message: bool) -> Cut:
+    """Of a message the size of all that was recorded of it: its text alone would have to be read to be measured."""
+    if is_message:
+        return Cut(large.bytes, "")
+    return Cut(large.bytes - len(_OUTPUT_PREFIX) - 1, first_words(large.beginning[len(_OUTPUT_PREFIX) :]) or "")
 
 
 async def steps(house: House, principal: Principal, run_id: RunId, after: int, limit: int) -> list[Located]:

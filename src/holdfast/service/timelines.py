@@ -20,11 +20,13 @@ from holdfast.store.base import Tx
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """`last`: the last step that is shown, of `steps` that there are. `pos`: the last entry that was looked at."""
+    """`last`: the last step that is shown, of `steps` that there are. `pos`: the last entry that was looked at.
+    `revision` is another one when a step that was told before is not as it was."""
 
     run: Run
     now: int
     pos: int
+    revision: str
     after: int
     steps: int
     inherited: int
@@ -50,6 +52,7 @@ class _Read:
     run: Run
     now: int
     pos: int
+    revision: str
     steps: int
     inherited: int
     pieces: Sequence[Written]
@@ -73,7 +76,18 @@ def _folded(read: _Read, after: int) -> Timeline:
     if run.forked_run is not None and after == 0 and not any(mark.type == "forked" for mark in marks):
         marks = [Mark(run.created_at, "forked"), *marks]  # one that keeps no step begins like any run
     return Timeline(
-        run, read.now, read.pos, after, read.steps, read.inherited, columns, words, read.open, pauses, marks
+        run,
+        read.now,
+        read.pos,
+        read.revision,
+        after,
+        read.steps,
+        read.inherited,
+        columns,
+        words,
+        read.open,
+        pauses,
+        marks,
     )
 
 
@@ -103,6 +117,7 @@ async def _read(tx: Tx, tenant_id: TenantId, run_id: RunId, after: int, limit: i
         run=run,
         now=tx.now_ms,
         pos=end,
+        revision=await timeline.revision(tx, tenant_id, run_id, [piece.source_id for piece in pieces]),
         steps=head.seq,
         inherited=pieces[-1].seq if pieces else 0,
         pieces=found,
@@ -128,7 +143,8 @@ async def _known(tx: Tx, tenant_id: TenantId, facts: timeline.Facts, upto: int |
         there = await runs.children(tx, tenant_id, facts.run_id)
         asked = [(s.key, s.attempt) for s in facts.steps if s.kind == StepKind.CHILD]
         ids = {step: run_verbs.child_id(tenant_id, facts.run_id, *step) for step in asked}
-        written = replace(written, children={step: id for step, id in ids.items() if id in there})
+        spent = await runs.spent_below(tx, tenant_id, facts.run_id)
+        written = replace(written, children={step: id for step, id in ids.items() if id in there}, spent=spent)
     return written
 
 
@@ -136,12 +152,12 @@ async def _open(tx: Tx, run: Run) -> list[OpenStep]:
     found = await timeline.opened(tx, run.tenant_id, run.id)
     keys = [one.key for one in found if one.kind is StepKind.INTERRUPT]
     asked = await approvals.of_steps(tx, run.tenant_id, run.id, keys) if keys else {}
-    ids = {one.key: run_verbs.child_id(run.tenant_id, run.id, one.key, one.attempt) for one in found}
-    there = await runs.known_among(tx, run.tenant_id, [ids[o.key] for o in found if o.kind is StepKind.CHILD])
     return [
         replace(
             one,
-            child_id=ids[one.key] if ids[one.key] in there else None,
+            child_id=run_verbs.child_id(run.tenant_id, run.id, one.key, one.attempt)
+            if one.kind is StepKind.CHILD
+            else None,
             approval_id=asked.get((one.key, one.attempt)),
         )
         for one in found

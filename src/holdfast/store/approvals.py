@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, func, insert, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    LargeBinary,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from holdfast.domain import limits
 from holdfast.domain.approvals import (
@@ -23,6 +38,7 @@ from holdfast.domain.approvals import (
 )
 from holdfast.domain.encoding import decode, encode
 from holdfast.domain.ids import ApprovalId, EffectId, PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.journal import Phase
 from holdfast.store import schema
 from holdfast.store.base import Row, Tx
 
@@ -324,21 +340,104 @@ async def next_due_at(tx: Tx) -> int | None:
     return row[0] if row else None
 
 
+# -- what they lead to ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a question leads to. `step_seq`: its step, once it is answered; `opened_pos`: the entry that opened it;
+    `after_step`: the last step of its run before that, 0 before the first; `requester`: the name of who led to it."""
+
+    step_seq: int | None = None
+    opened_pos: int | None = None
+    after_step: int = 0
+    requester: str | None = None
+
+
+_e = schema.entries.c
+_OPENED = schema.entries.alias("opened")
+_opened = _OPENED.c
+_result = schema.entries.alias("result").c
+_p = schema.principals.c
+_l = schema.run_lineage.c
+_STEP_SEQ = select(_result.seq).where(
+    _result.tenant_id == _a.tenant_id,
+    _result.run_id == _a.run_id,
+    _result.key == _a.key,
+    _result.phase == Phase.RESULT.value,
+    _result.attempt == _a.attempt,
+)
+_BEFORE = (
+    select(_e.seq)
+    .where(_e.tenant_id == _a.tenant_id, _e.run_id == _a.run_id, _e.pos < _opened.pos, _e.seq.is_not(None))
+    .order_by(_e.pos.desc())
+    .limit(1)
+)
+# What a fork reads of others is numbered as if it were its own.
+_INHERITED = select(func.max(_l.seq)).where(_l.tenant_id == _a.tenant_id, _l.run_id == _a.run_id)
+_REQUESTER = select(_p.name).where(_p.tenant_id == _a.tenant_id, _p.id == _a.requested_by)
+_OPENED_BY = and_(
+    _opened.tenant_id == _a.tenant_id,
+    _opened.run_id == _a.run_id,
+    _opened.key == _a.key,
+    _opened.phase == Phase.OPENING.value,
+    _opened.attempt == _a.attempt,
+)
+
+
+@lru_cache(maxsize=limits.PAGE_SIZE_MAX + 1)
+def _links_of(count: int) -> Any:
+    """The statement for so many questions."""
+    return (
+        select(
+            _a.id,
+            _STEP_SEQ.scalar_subquery(),
+            _opened.pos,
+            func.coalesce(_BEFORE.scalar_subquery(), _INHERITED.scalar_subquery(), 0),
+            _REQUESTER.scalar_subquery(),
+        )
+        .select_from(schema.approvals.outerjoin(_OPENED, _OPENED_BY))
+        .where(_a.tenant_id == bindparam("b_tenant_id"), _a.id.in_([bindparam(f"b_{n}") for n in range(count)]))
+    )
+
+
+async def links(tx: Tx, tenant_id: TenantId, ids: Sequence[ApprovalId]) -> dict[ApprovalId, Links]:
+    """What these questions lead to, a page of them in one statement: each costs a few looks into ux_entries_key and the
+    keys of approvals and entries, however long its run is."""
+    if not ids:
+        return {}
+    named = {f"b_{n}": id for n, id in enumerate(ids)}
+    rows = await tx.all(_links_of(len(ids)), {"b_tenant_id": tenant_id, **named})
+    return {row[0]: Links(*row[1:]) for row in rows}
+
+
+# -- lists ----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovalFilter:
-    """Which questions a list shows, oldest first unless `newest_first`. `after`: created_at and id of the one before
-    the page."""
+    """Which questions a list shows, by when they were asked or, with `by_resolution`, by when they were closed: then
+    without those that are open. The oldest is first unless `newest_first`. `after`: that time and the id of the one
+    before the page."""
 
     status: tuple[ApprovalStatus, ...] = ()
     type: ApprovalType | None = None
     agent: str | None = None
     tool: str | None = None
     run_id: RunId | None = None
+    effect_id: EffectId | None = None
     created_after: int | None = None
     created_before: int | None = None
+    by_resolution: bool = False
     newest_first: bool = False
     after: tuple[int, bytes] | None = None
     limit: int = 50
+
+    def moment_of(self, approval: Approval) -> tuple[int, ApprovalId]:
+        """What a question stands by in this list: the `after` of the page behind it."""
+        at = approval.resolved_at if self.by_resolution else approval.created_at
+        assert at is not None, "what is listed by when it was closed is closed"
+        return at, approval.id
 
 
 def _with_children(tenant_id: TenantId, run_id: RunId) -> Select[tuple[RunId]]:
@@ -350,17 +449,24 @@ def _with_children(tenant_id: TenantId, run_id: RunId) -> Select[tuple[RunId]]:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: ApprovalFilter) -> list[Approval]:
-    """A page of questions. Index ix_approvals_status, which has those of each status in order: they are merged here, so
-    that a page costs the same however long the history is. Those of a run are few, and sorted."""
+    """A page of questions. Index ix_approvals_status, or ix_approvals_resolved, which have those of each status in
+    order: they are merged here, so that a page costs the same however long the history is. Those of a run, or of an
+    effect (ix_approvals_effect), are few, and sorted."""
     where, order = _wanted(tenant_id, wanted)
     query = select(*_COLUMNS).where(*where).order_by(*order).limit(wanted.limit)
-    if wanted.run_id is not None:
-        chosen = () if not wanted.status else (_a.status.in_([s.value for s in wanted.status]),)
-        return [_approval(row) for row in await tx.all(query.where(*chosen))]
-    parts = [await tx.all(query.where(_a.status == s.value)) for s in wanted.status or ApprovalStatus]
+    statuses = _statuses(wanted)
+    if wanted.run_id is not None or wanted.effect_id is not None:
+        chosen = query.where(_a.status.in_([status.value for status in statuses]))
+        return [_approval(row) for row in await tx.all(chosen)]
+    parts = [await tx.all(query.where(_a.status == status.value)) for status in statuses]
     found = [_approval(row) for rows in parts for row in rows]
-    found.sort(key=lambda a: (a.created_at, a.id), reverse=wanted.newest_first)
+    found.sort(key=wanted.moment_of, reverse=wanted.newest_first)
     return found[: wanted.limit]
+
+
+def _statuses(wanted: ApprovalFilter) -> list[ApprovalStatus]:
+    chosen = wanted.status or tuple(ApprovalStatus)
+    return [status for status in chosen if status.closed or not wanted.by_resolution]
 
 
 def _wanted(tenant_id: TenantId, wanted: ApprovalFilter) -> tuple[list[Any], tuple[Any, ...]]:
@@ -370,6 +476,7 @@ def _wanted(tenant_id: TenantId, wanted: ApprovalFilter) -> tuple[list[Any], tup
         (_a.type, None if wanted.type is None else wanted.type.value),
         (_a.agent, wanted.agent),
         (_a.tool, wanted.tool),
+        (_a.effect_id, wanted.effect_id),
     ):
         if value is not None:
             where.append(column == value)
@@ -379,12 +486,16 @@ def _wanted(tenant_id: TenantId, wanted: ApprovalFilter) -> tuple[list[Any], tup
         where.append(_a.created_at > wanted.created_after)
     if wanted.created_before is not None:
         where.append(_a.created_at < wanted.created_before)
+    stands = _a.created_at
+    if wanted.by_resolution:
+        stands = _a.resolved_at
+        where.append(stands.is_not(None))
     newest = wanted.newest_first
-    if wanted.after is not None:  # the first condition is what an index can begin at
-        at, id = wanted.after
-        where.append(_a.created_at <= at if newest else _a.created_at >= at)
-        where.append(or_(_a.created_at < at, _a.id < id) if newest else or_(_a.created_at > at, _a.id > id))
-    return where, (_a.created_at.desc(), _a.id.desc()) if newest else (_a.created_at, _a.id)
+    if wanted.after is not None:  # one comparison of both, which an index can begin at
+        here = tuple_(stands, _a.id)
+        place = tuple_(literal(wanted.after[0], BigInteger()), literal(wanted.after[1], LargeBinary()))
+        where.append(here < place if newest else here > place)
+    return where, (stands.desc(), _a.id.desc()) if newest else (stands, _a.id)
 
 
 _OPEN_BELOW = text(
@@ -401,6 +512,25 @@ async def open_below(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[A
     """Open questions of a run's children, of any depth: `(id, type, run, key)`."""
     rows = await tx.all(_OPEN_BELOW, {"tenant_id": tenant_id, "run_id": run_id})
     return [(row[0], ApprovalType(row[1]), row[2], row[3]) for row in rows]
+
+
+_SCHEMA = (
+    select(_a.schema)
+    .where(
+        _a.tenant_id == bindparam("b_tenant_id"),
+        _a.effect_id == bindparam("b_effect_id"),
+        _a.type == ApprovalType.EFFECT.value,
+    )
+    .order_by(_a.created_at.desc(), _a.id.desc())
+    .limit(1)
+)
+
+
+async def result_schema(tx: Tx, tenant_id: TenantId, effect_id: EffectId) -> bytes | None:
+    """What the result of an effect has to be, as the last question what became of it says. Index
+    ix_approvals_effect."""
+    row = await tx.first(_SCHEMA, {"b_tenant_id": tenant_id, "b_effect_id": effect_id})
+    return None if row is None else row[0]
 
 
 async def decided_of_effect(tx: Tx, tenant_id: TenantId, run_id: RunId, effect_id: EffectId) -> Approval | None:

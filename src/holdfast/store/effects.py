@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from holdfast.domain import limits
 from holdfast.domain.approvals import ApprovalStatus
 from holdfast.domain.effects import Effect, EffectClass, EffectStatus, Word, idempotency_key, may_become
 from holdfast.domain.encoding import encode
@@ -501,7 +503,9 @@ _ACTED = (
     .where(_f.status.not_in([EffectStatus.PLANNED.value, EffectStatus.ABANDONED.value, EffectStatus.FAILED.value]))
     .limit(1)
 )
-_UNKNOWN = select(_f.tenant_id, func.count()).where(_f.status == EffectStatus.UNKNOWN.value).group_by(_f.tenant_id)
+# As text: with a parameter the database could not know that the index holds all of these.
+_IS_UNKNOWN = text("effects.status = 'unknown'")
+_UNKNOWN = select(_f.tenant_id, func.count()).where(_IS_UNKNOWN).group_by(_f.tenant_id)
 
 
 MAY_HAVE_ACTED = frozenset({EffectStatus.STARTED, EffectStatus.COMMITTED, EffectStatus.UNKNOWN})
@@ -594,6 +598,112 @@ async def unknown_counts(tx: Tx) -> dict[TenantId, int]:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """What an effect leads to. `step_seq`: its step, once it is recorded; `opened_pos`: the entry that opened it last;
+    `after_step`: the last step of its run before that; `leave`: the approval that it was begun with."""
+
+    run_ended: bool
+    step_seq: int | None = None
+    opened_pos: int | None = None
+    after_step: int | None = None
+    leave: ApprovalId | None = None
+
+
+_r = schema.runs.c
+_l = schema.run_lineage.c
+_step = schema.entries.alias("step").c
+_before = schema.entries.alias("before").c
+
+
+def _last(phase: Phase, entry: Any) -> Any:
+    """The position of the last entry of an effect's step: of the attempt that counts."""
+    return (
+        select(entry.pos)
+        .where(entry.tenant_id == _f.tenant_id, entry.run_id == _f.run_id, entry.key == _f.key)
+        .where(entry.phase == phase.value)
+        .order_by(entry.attempt.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+_LEAVE_USED = (
+    select(_a.id)
+    .where(_a.tenant_id == _f.tenant_id, _a.effect_id == _f.id, _a.arguments_hash == _f.arguments_hash)
+    .where(_a.status == ApprovalStatus.APPROVED.value, _a.used_at.is_not(None))
+    .order_by(_a.used_at.desc(), _a.created_at.desc(), _a.id.desc())
+    .limit(1)
+)
+_ENDED_AT = select(_r.ended_at).where(_r.tenant_id == _f.tenant_id, _r.id == _f.run_id)
+
+
+@lru_cache(maxsize=limits.PAGE_SIZE_MAX + 1)
+def _links_of(count: int) -> Any:
+    """The statement for so many effects. It finds the entries first, and then what stands around them."""
+    found = (
+        select(
+            _f.tenant_id,
+            _f.run_id,
+            _f.id,
+            _last(Phase.OPENING, _opened).label("opened_pos"),
+            _last(Phase.RESULT, _result).label("result_pos"),
+            _LEAVE_USED.scalar_subquery().label("leave"),
+            _ENDED_AT.scalar_subquery().label("ended_at"),
+        )
+        .where(_f.tenant_id == bindparam("b_tenant_id"), _f.id.in_([bindparam(f"b_{n}") for n in range(count)]))
+        .subquery("found")
+    ).c
+    seq = select(_step.seq).where(
+        _step.tenant_id == found.tenant_id, _step.run_id == found.run_id, _step.pos == found.result_pos
+    )
+    before = (
+        select(_before.seq)
+        .where(_before.tenant_id == found.tenant_id, _before.run_id == found.run_id)
+        .where(_before.pos < found.opened_pos, _before.seq.is_not(None))
+        .order_by(_before.pos.desc())
+        .limit(1)
+    )
+    # What a fork reads of others is numbered as if it were its own.
+    inherited = select(func.max(_l.seq)).where(_l.tenant_id == found.tenant_id, _l.run_id == found.run_id)
+    return select(
+        found.id,
+        found.opened_pos,
+        found.result_pos,
+        seq.scalar_subquery(),
+        func.coalesce(before.scalar_subquery(), inherited.scalar_subquery(), 0),
+        found.leave,
+        found.ended_at,
+    )
+
+
+async def links(tx: Tx, tenant_id: TenantId, ids: Sequence[EffectId]) -> dict[EffectId, Links]:
+    """What these effects lead to, a page of them in one statement: each costs a few looks into ux_effects_id,
+    ux_entries_key, ix_approvals_effect and the keys of runs and entries, however long its run is."""
+    if not ids:
+        return {}
+    named = {f"b_{n}": id for n, id in enumerate(ids)}
+    return {row[0]: _links(*row[1:]) for row in await tx.all(_links_of(len(ids)), {"b_tenant_id": tenant_id, **named})}
+
+
+def _links(
+    opened_pos: int | None,
+    result_pos: int | None,
+    seq: int | None,
+    after_step: int,
+    leave: ApprovalId | None,
+    ended_at: int | None,
+) -> Links:
+    opened_anew = opened_pos is not None and result_pos is not None and opened_pos > result_pos
+    return Links(
+        run_ended=ended_at is not None,
+        step_seq=None if opened_anew else seq,
+        opened_pos=opened_pos,
+        after_step=None if opened_pos is None else after_step,
+        leave=leave,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EffectFilter:
     """Which effects a list shows, newest first. `before` is the id after which the page starts."""
 
@@ -606,8 +716,12 @@ class EffectFilter:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: EffectFilter) -> list[Effect]:
+    """A page of effects. Index ux_effects_id, which has them in order; those of which nobody knows are rare, and have
+    one of their own: ix_effects_unknown."""
     where: list[Any] = [_f.tenant_id == tenant_id, _SEEN]
-    if wanted.status:
+    if wanted.status == (EffectStatus.UNKNOWN,):
+        where.append(_IS_UNKNOWN)
+    elif wanted.status:
         where.append(_f.status.in_([s.value for s in wanted.status]))
     if wanted.tool is not None:
         where.append(_f.tool == wanted.tool)

@@ -39,6 +39,7 @@ _GONE = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver has lost its place, as when a server stops in the middle of an answer
     asyncpg.OperatorInterventionError,  # shutdown, crash, cancelled query, cannot connect now
     asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
     asyncpg.PostgresSystemError,  # an I/O error of the server's

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import and_, bindparam, insert, select, text, update
 
 from holdfast.domain.access import ADMIN_SCOPE, ApiKey, Principal, PrincipalKind, sandbox_admin
@@ -56,6 +58,7 @@ _k = schema.api_keys.c
 _GET = select(_p.tenant_id, _p.id, _p.kind, _p.name, _p.scopes).where(
     _p.tenant_id == bindparam("b_tenant_id"), _p.id == bindparam("b_id")
 )
+_NAMES = select(_p.id, _p.name).where(_p.tenant_id == bindparam("b_tenant_id"))
 _INSERT_KEY = insert(schema.api_keys).values({c.name: bindparam(c.name) for c in _k})
 _KEY = select(
     _k.tenant_id, _k.id, _k.principal_id, _k.name, _k.digest, _k.created_at, _k.expires_at, _k.revoked_at,
@@ -82,6 +85,12 @@ _ANY_KEY = select(_k.id).where(_k.revoked_at.is_(None)).limit(1)
 
 def _principal(row: Row) -> Principal:
     return Principal(row[0], row[1], PrincipalKind(row[2]), row[3], frozenset(decode(row[4])))
+
+
+async def names(tx: Tx, tenant_id: TenantId, ids: Collection[PrincipalId]) -> dict[PrincipalId, str]:
+    """What principals are called."""
+    rows = await tx.all(_NAMES.where(_p.id.in_(list(ids))), {"b_tenant_id": tenant_id}) if ids else []
+    return {PrincipalId(row[0]): row[1] for row in rows}
 
 
 async def tenant_name(tx: Tx, tenant_id: TenantId) -> str:

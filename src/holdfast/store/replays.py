@@ -5,18 +5,20 @@ from __future__ import annotations
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from holdfast.domain import limits
-from holdfast.domain.ids import ReplayId, TenantId
+from holdfast.domain.ids import ReplayId, RunId, TenantId
 from holdfast.domain.replays import Mode, StoredReplay
 from holdfast.store import schema
-from holdfast.store.base import Tx
+from holdfast.store.base import Row, Tx
 
 _p = schema.replays.c
 _INSERT = insert(schema.replays).values({c.name: bindparam(c.name) for c in _p})
 _THIS = (_p.tenant_id == bindparam("b_tenant_id"), _p.id == bindparam("b_id"))
-_GET = select(
+_STORED = select(
     _p.tenant_id, _p.id, _p.run_id, _p.requested_by, _p.isolation, _p.recorded_version, _p.current_version, _p.result,
     _p.error, _p.created_at, _p.ended_at, _p.mode, _p.made_tenant, _p.made_run,
-).where(*_THIS)  # fmt: skip
+)  # fmt: skip
+_GET = _STORED.where(*_THIS)
+_OF_RUN = _STORED.where(_p.tenant_id == bindparam("b_tenant_id"), _p.run_id == bindparam("b_run_id"))
 _END = (
     update(schema.replays)
     .where(*_THIS, _p.ended_at.is_(None))
@@ -56,8 +58,17 @@ async def add(tx: Tx, replay: StoredReplay) -> None:
 
 async def get(tx: Tx, tenant_id: TenantId, replay_id: ReplayId) -> StoredReplay | None:
     row = await tx.first(_GET, {"b_tenant_id": tenant_id, "b_id": replay_id})
-    if row is None:
-        return None
+    return None if row is None else _stored(row)
+
+
+async def of_run(tx: Tx, tenant_id: TenantId, run_id: RunId, before: bytes | None, limit: int) -> list[StoredReplay]:
+    """The replays of a run, newest first, from behind the id `before` on. Index ix_replays_run."""
+    query = _OF_RUN if before is None else _OF_RUN.where(_p.id < before)
+    rows = await tx.all(query.order_by(_p.id.desc()).limit(limit), {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: Row) -> StoredReplay:
     *what, mode, made_tenant, made_run = row
     return StoredReplay(*what, mode=Mode(mode), made_tenant=made_tenant, made_run=made_run)
 

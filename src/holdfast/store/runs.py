@@ -7,15 +7,16 @@ from when on. `promote` keeps that true whenever a run ends. Callers hold the lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select, text, update
 
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId, first_of
 from holdfast.domain.journal import Phase
-from holdfast.domain.limits import CLOCKS_APART_MS
+from holdfast.domain.limits import CLOCKS_APART_MS, LISTED_BYTES_MAX
+from holdfast.domain.previews import BEGINNING_BYTES
 from holdfast.domain.runs import OnBusy, Run, RunStatus, RunView, Undo, Usage, may_become
 from holdfast.store import schema, threads
 from holdfast.store.base import Row, Tx
@@ -474,14 +475,21 @@ _FROM = (
     )
     .outerjoin(_b_out, and_(_b_out.c.tenant_id == _r.tenant_id, _b_out.c.hash == _e_out.c.payload_blob))
 )
-_VIEWED = (
+_INPUT = func.coalesce(_e_in.c.payload, _b_in.c.data)
+_OUTPUT = func.coalesce(_e_out.c.payload, _b_out.c.data)
+_VIEWED = (*_COLUMNS, _INPUT, _OUTPUT, _e_out.c.kind, _h.epoch, _h.pos, _h.seq)
+_LISTED = (
     *_COLUMNS,
-    func.coalesce(_e_in.c.payload, _b_in.c.data),
-    func.coalesce(_e_out.c.payload, _b_out.c.data),
+    case((func.length(_INPUT) <= LISTED_BYTES_MAX, _INPUT)),
+    case((func.length(_OUTPUT) <= LISTED_BYTES_MAX, _OUTPUT)),
     _e_out.c.kind,
     _h.epoch,
     _h.pos,
     _h.seq,
+    func.length(_INPUT),
+    case((func.length(_INPUT) > LISTED_BYTES_MAX, func.substr(_INPUT, 1, BEGINNING_BYTES))),
+    func.length(_OUTPUT),
+    case((func.length(_OUTPUT) > LISTED_BYTES_MAX, func.substr(_OUTPUT, 1, BEGINNING_BYTES))),
 )
 _VIEW = select(*_VIEWED).select_from(_FROM).where(*_THIS, _r.archived.is_(None))
 _BY_EXTERNAL = (
@@ -494,17 +502,37 @@ _BY_EXTERNAL = (
 
 
 @dataclass(frozen=True, slots=True)
+class Large:
+    """A stored value that was not read: how many bytes it is, and the first of them."""
+
+    bytes: int
+    beginning: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StoredView:
-    """A run with input and output as stored; `output_is_message` when the output is a model message's text."""
+    """A run with input and output as stored; `output_is_message` when the output is a model message's text. A page has
+    none of them that is larger than `LISTED_BYTES_MAX`."""
 
     view: RunView
     output_is_message: bool
+    input_large: Large | None = None
+    output_large: Large | None = None
 
 
 def _view(row: Row) -> StoredView:
     tail = row[len(_COLUMNS) :]
     view = RunView(_run(row), tail[0] or b"null", tail[1], tail[3], tail[4], tail[5])
     return StoredView(view, tail[2] == "model")
+
+
+def _listed(row: Row) -> StoredView:
+    input_bytes, input_begins, output_bytes, output_begins = row[len(_VIEWED) :]
+    return replace(
+        _view(row),
+        input_large=None if input_begins is None else Large(input_bytes, input_begins),
+        output_large=None if output_begins is None else Large(output_bytes, output_begins),
+    )
 
 
 async def view(tx: Tx, tenant_id: TenantId, run_id: RunId) -> StoredView | None:
@@ -579,13 +607,14 @@ def _older_than(tenant_id: TenantId, run_id: bytes) -> Any:
 
 
 async def page(tx: Tx, tenant_id: TenantId, wanted: RunFilter) -> list[StoredView]:
-    """A page of runs, newest first. The ids are found first, so that payloads are read for one page only."""
+    """A page of runs, newest first, without large inputs and outputs. The ids are found first, so that payloads are
+    read for one page only."""
     found = await _page_ids(tx, tenant_id, wanted)
     if not found:
         return []
     order = (_r.id.desc(),) if wanted.parent_id is None else _NEWEST_CHILD
-    query = select(*_VIEWED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(*order)
-    return [_view(row) for row in await tx.all(query)]
+    query = select(*_LISTED).select_from(_FROM).where(_r.tenant_id == tenant_id, _r.id.in_(found)).order_by(*order)
+    return [_listed(row) for row in await tx.all(query)]
 
 
 async def _page_ids(tx: Tx, tenant_id: TenantId, f: RunFilter) -> list[RunId]:
@@ -604,8 +633,9 @@ async def _page_ids(tx: Tx, tenant_id: TenantId, f: RunFilter) -> list[RunId]:
 
 
 def _part(tenant_id: TenantId, f: RunFilter, where: list[Any]) -> Any:
-    """SELECT id … ORDER BY id DESC LIMIT …, on the primary key, ix_runs_status or ix_runs_agent, ix_runs_forks or
-    ix_runs_imported; of a tag on the key of its table, which has the runs of each in order too."""
+    """SELECT id … ORDER BY id DESC LIMIT …, on the primary key, ix_runs_status or ix_runs_agent, ix_runs_initiator or
+    ix_runs_version, ix_runs_forks or ix_runs_imported; of a tag on the key of its table, which has the runs of each in
+    order too."""
     query, id = select(_r.id), _r.id
     if f.tag is not None:
         t = schema.run_tags.c
@@ -625,7 +655,8 @@ def _parts(f: RunFilter) -> list[list[Any]]:
     """The runs that fit, in parts each of which an index has in order: by status, and those that were imported apart
     from the others, since their ids are younger than they."""
     by_status: list[list[Any]] = [[]]
-    if f.tag is None and f.thread_id is None and f.external_id is None and (f.status or f.agent is not None):
+    alone = (f.tag, f.thread_id, f.external_id, f.version)  # each of these has an index that is narrow enough
+    if all(one is None for one in alone) and (f.status or f.agent is not None):
         by_status = [[_r.status == status.value] for status in f.status or RunStatus]
     elif f.status:
         by_status = [[_r.status.in_([s.value for s in f.status])]]
@@ -685,6 +716,22 @@ _KNOWN = select(_r.id).where(_r.tenant_id == bindparam("b_tenant_id"), _r.archiv
 async def children(tx: Tx, tenant_id: TenantId, parent_id: RunId) -> set[RunId]:
     """The runs that this one started. Index ix_runs_parent."""
     return {row[0] for row in await tx.all(_CHILDREN, {"b_tenant_id": tenant_id, "b_id": parent_id})}
+
+
+_SPENT_BELOW = text(
+    "WITH RECURSIVE below(top, id) AS ("
+    " SELECT id, id FROM runs WHERE tenant_id = :tenant_id AND parent_id = :run_id"
+    " UNION ALL"
+    " SELECT b.top, r.id FROM runs r JOIN below b ON r.parent_id = b.id WHERE r.tenant_id = :tenant_id"
+    ") SELECT b.top, sum(r.usage_input_tokens), sum(r.usage_output_tokens), sum(r.usage_cost_micros)"
+    " FROM below b JOIN runs r ON r.tenant_id = :tenant_id AND r.id = b.id GROUP BY b.top"
+)
+
+
+async def spent_below(tx: Tx, tenant_id: TenantId, parent_id: RunId) -> dict[RunId, tuple[int, int, int]]:
+    """What each run that this one started used, with all below it: tokens in and out, cost. Index ix_runs_parent."""
+    rows = await tx.all(_SPENT_BELOW, {"tenant_id": tenant_id, "run_id": parent_id})
+    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
 
 
 async def known_among(tx: Tx, tenant_id: TenantId, ids: Sequence[RunId]) -> set[RunId]:

@@ -281,7 +281,10 @@ runs = Table(
     ),
     Index("ix_runs_status", "tenant_id", "status", "id"),
     Index("ix_runs_agent", "tenant_id", "agent", "status", "id"),
-    # Lists of forks, and of what was imported: rare rows, which a walk over all runs would look for long.
+    # Lists by who started a run, and by version, and of forks and of what was imported: these may be rare rows, which a
+    # walk over all runs would look for long.
+    Index("ix_runs_initiator", "tenant_id", "initiator", "id"),
+    Index("ix_runs_version", "tenant_id", "agent_version", "id"),
     Index(
         "ix_runs_forks",
         "tenant_id",
@@ -437,9 +440,11 @@ effects = Table(
     _col("ended_at", BigInteger, null=True),
     _col("error", LargeBinary, null=True),
     Index("ux_effects_id", "tenant_id", "id", unique=True),
+    # The status is named, or SQLite without statistics takes ux_effects_id and reads the whole ledger for them.
     Index(
         "ix_effects_unknown",
         "tenant_id",
+        "status",
         "id",
         sqlite_where=text("status = 'unknown'"),
         postgresql_where=text("status = 'unknown'"),
@@ -500,6 +505,23 @@ approvals = Table(
     _col("used_at", BigInteger, null=True),
     Index("ux_approvals_key", "tenant_id", "run_id", "key", "attempt", unique=True),
     Index("ix_approvals_status", "tenant_id", "status", "created_at", "id"),
+    # What was decided, in the order in which it was; and what was asked about an effect.
+    Index(
+        "ix_approvals_resolved",
+        "tenant_id",
+        "status",
+        "resolved_at",
+        "id",
+        sqlite_where=text("resolved_at IS NOT NULL"),
+        postgresql_where=text("resolved_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_approvals_effect",
+        "tenant_id",
+        "effect_id",
+        sqlite_where=text("effect_id IS NOT NULL"),
+        postgresql_where=text("effect_id IS NOT NULL"),
+    ),
     Index(
         "ix_approvals_open",
         "tenant_id",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, null, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, func, insert, null, or_, select, text, update
 
+from holdfast.domain import limits
 from holdfast.domain.ids import PrincipalId, RunId, TenantId, ThreadId
+from holdfast.domain.previews import BEGINNING_BYTES
 from holdfast.domain.runs import RunStatus
 from holdfast.domain.threads import BranchOf, LastRun, Thread, ThreadStatus, ThreadView
 from holdfast.store import schema
@@ -152,6 +154,9 @@ _LIVE = select(_r.id).where(_of_thread, _r.ended_at.is_(None)).order_by(_r.rank)
 _LAST = select(_r.id).where(_of_thread).order_by(_r.rank.desc()).limit(1)
 _LAST_ID = _LAST.correlate(schema.threads).scalar_subquery()
 _HEAD_ID = func.coalesce(_LIVE.correlate(schema.threads).scalar_subquery(), _LAST_ID)
+_FIRST_ID = (
+    select(_r.id).where(_of_thread).order_by(_r.rank).limit(1).correlate(schema.threads).scalar_subquery()
+)  # fmt: skip
 _LAST_AGENT = (
     select(_r.agent)
     .where(_of_thread)
@@ -182,28 +187,39 @@ class ThreadFilter:
 
 def _views(where: list[Any], limit: int) -> Any:
     page = (
-        select(*_COLUMNS, _HEAD_ID.label("head_id"), _LAST_ID.label("last_id"))
+        select(*_COLUMNS, _HEAD_ID.label("head_id"), _LAST_ID.label("last_id"), _FIRST_ID.label("first_id"))
         .where(*where)
         .order_by(_t.id.desc())
         .limit(limit)
         .subquery("page")
     )
-    head, last = schema.runs.alias("head"), schema.runs.alias("last")
+    tenant_id = page.c.tenant_id
+    head, last, first = (schema.runs.alias(name) for name in ("head", "last", "first"))
+    said, large = schema.entries.alias("said"), schema.blobs.alias("large")
+    by = func.coalesce(first.c.input_run, first.c.id)
     return (
-        select(page, head.c.status, head.c.waiting_on, last.c.agent, last.c.status)
+        select(page, head.c.status, head.c.waiting_on, last.c.agent, last.c.status, _beginning(said, large))
         .select_from(
-            page.outerjoin(head, and_(head.c.tenant_id == page.c.tenant_id, head.c.id == page.c.head_id)).outerjoin(
-                last, and_(last.c.tenant_id == page.c.tenant_id, last.c.id == page.c.last_id)
-            )
+            page.outerjoin(head, and_(head.c.tenant_id == tenant_id, head.c.id == page.c.head_id))
+            .outerjoin(last, and_(last.c.tenant_id == tenant_id, last.c.id == page.c.last_id))
+            .outerjoin(first, and_(first.c.tenant_id == tenant_id, first.c.id == page.c.first_id))
+            .outerjoin(said, and_(said.c.tenant_id == tenant_id, said.c.run_id == by, said.c.pos == 1))
+            .outerjoin(large, and_(large.c.tenant_id == tenant_id, large.c.hash == said.c.payload_blob))
         )
         .order_by(page.c.id.desc())
     )
 
 
+def _beginning(said: Any, large: Any) -> Any:
+    # Of what is so large that a page of them would be slow, nothing.
+    fits = func.length(large.c.data) <= limits.PREVIEW_READ_BYTES_MAX
+    return func.substr(func.coalesce(said.c.payload, case((fits, large.c.data))), 1, BEGINNING_BYTES)
+
+
 def _view(row: Row) -> ThreadView:
-    head_id, last_id, status, waiting_on, agent, last_status = row[len(_COLUMNS) :]
+    head_id, last_id, _, status, waiting_on, agent, last_status, beginning = row[len(_COLUMNS) :]
     last = None if last_id is None else LastRun(last_id, agent, RunStatus(last_status))
-    return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on, last)
+    return ThreadView(_thread(row), head_id, RunStatus(status) if status else None, waiting_on, last, beginning)
 
 
 _VIEW = _views([*_THIS, _t.archived_at.is_(None)], 1)

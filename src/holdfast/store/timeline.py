@@ -6,11 +6,15 @@ pieces and its own, as `lineage.py` has it. A payload that is wanted after all i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import and_, bindparam, case, exists, func, or_, select
+from sqlalchemy import and_, bindparam, case, exists, func, or_, select, text
 
+from holdfast.domain.effects import EffectStatus
+from holdfast.domain.encoding import canonical
 from holdfast.domain.ids import RunId, TenantId
 from holdfast.domain.journal import Entry, EntryType, Phase, StepKind, StepStatus
 from holdfast.domain.moments import Payload
@@ -244,6 +248,38 @@ async def pos_of(tx: Tx, run: Run, seq: int, *, last_seq: int, last_pos: int) ->
         return last_pos
     tops = {"pos_max": last_pos, "seq_max": last_seq}
     return await entries.pos_of_seq(tx, run.tenant_id, run.id, seq, **tops)
+
+
+_f = schema.effects.c
+_RETRIED = select(_e.pos).where(*_OF_RUN, text("entries.type = 'run.retried'"))
+_AS_RECORDED = (EffectStatus.PLANNED, EffectStatus.STARTED, EffectStatus.COMMITTED, EffectStatus.FAILED)
+_AS_SAID_LATER = (
+    select(_f.key, _f.status)
+    .where(
+        _f.tenant_id == bindparam("b_tenant_id"),
+        _f.run_id == bindparam("b_run_id"),
+        _f.status.not_in([status.value for status in _AS_RECORDED]),
+    )
+    .order_by(_f.key)
+)
+_REVISION_BYTES = 8
+
+
+async def revision(tx: Tx, tenant_id: TenantId, run_id: RunId, sources: Sequence[RunId]) -> str:
+    """What is another one when steps that were told are not as they were: a retry declared some void, an effect came to
+    another end than its step. `sources`: the runs whose steps it has besides its own. Indexes ix_entries_retried and
+    pk_effects."""
+    retried = await tx.all(_RETRIED, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    found: list[Any] = [sorted(row[0] for row in retried)]  # here, or SQLite would walk the run for the order
+    for source in (*sources, run_id):
+        found.append(await said_later(tx, tenant_id, source))
+    return hashlib.blake2b(canonical(found), digest_size=_REVISION_BYTES).hexdigest()
+
+
+async def said_later(tx: Tx, tenant_id: TenantId, run_id: RunId) -> list[tuple[str, str]]:
+    """Keys and statuses of a run's effects that may have come to them after their steps. Index pk_effects."""
+    rows = await tx.all(_AS_SAID_LATER, {"b_tenant_id": tenant_id, "b_run_id": run_id})
+    return [(row[0], row[1]) for row in rows]
 
 
 _result = schema.entries.alias("result").c

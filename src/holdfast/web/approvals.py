@@ -11,7 +11,7 @@ from holdfast.domain import ids, limits
 from holdfast.domain.access import Principal, Scope
 from holdfast.domain.approvals import ApprovalStatus, ApprovalType
 from holdfast.domain.errors import Invalid
-from holdfast.domain.ids import RunId
+from holdfast.domain.ids import EffectId, RunId
 from holdfast.service import approvals
 from holdfast.service.approvals import ApprovalFilter, ApprovalView, Resolution
 from holdfast.web import paging, routing, shapes, views
@@ -61,36 +61,58 @@ async def list_approvals(
     agent: NameText | None = None,
     tool: NameText | None = None,
     run_id: Annotated[str | None, Query(description="Of this run and of those below it.")] = None,
+    effect_id: Annotated[
+        str | None, Query(description="About this effect: leave for it, or what became of it.")
+    ] = None,
     older_than: Annotated[
         int | None, Query(ge=0, le=AGE_S_MAX, description="Asked at least so many seconds ago.")
     ] = None,
     created_after: Time | None = None,
     created_before: Time | None = None,
+    by: Annotated[
+        Literal["created", "resolved"],
+        Query(
+            description="What they are ordered by: when they were asked, or when they were closed, without open ones."
+        ),
+    ] = "created",
     order: Order = "asc",
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """The questions that runs ask, oldest first; with `order=desc` newest first."""
+    """The questions that runs ask, oldest first; with `order=desc` newest first.
+
+    `by=resolved` with `order=desc` is what was decided last.
+    """
     filters: dict[str, Any] = {
         "status": tuple(sorted(set(status or ()))),
         "type": type,
         "agent": agent,
         "tool": tool,
         "run_id": cast("RunId | None", filter_id(ids.RUN, "run_id", run_id)),
+        "effect_id": cast("EffectId | None", filter_id(ids.EFFECT, "effect_id", effect_id)),
         "created_after": ms_of(created_after),
         "created_before": ms_of(created_before),
     }
-    newest_first = order == "desc"
-    named = {**filters, "run_id": run_id, "older_than": older_than, "order": "desc" if newest_first else None}
+    newest_first, by_resolution = order == "desc", by == "resolved"
+    named = {
+        **filters,
+        "run_id": run_id,
+        "effect_id": effect_id,
+        "older_than": older_than,
+        "by": by if by_resolution else None,
+        "order": order if newest_first else None,
+    }
     here = paging.place(principal, "approvals", named, cursor, size=paging.MOMENT_BYTES)
-    wanted = ApprovalFilter(**filters, newest_first=newest_first, after=here.moment, limit=limit + 1)
+    wanted = ApprovalFilter(
+        **filters, by_resolution=by_resolution, newest_first=newest_first, after=here.moment, limit=limit + 1
+    )
     age_ms = None if older_than is None else older_than * 1000
     found = await approvals.page(house_of(request), principal, wanted, older_than_ms=age_ms)
-    return paging.answer(here, found, limit, views.approval_row, _moment)
+    return paging.answer(here, found, limit, views.approval_row, lambda view: _moment(wanted, view))
 
 
-def _moment(view: ApprovalView) -> bytes:
-    return paging.moment(view.approval.created_at, view.approval.id)
+def _moment(wanted: ApprovalFilter, view: ApprovalView) -> bytes:
+    return paging.moment(*wanted.moment_of(view.approval))
 
 
 @router.get(

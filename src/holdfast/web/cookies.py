@@ -1,4 +1,4 @@
-"""The cookie that holds a session: what is read of it, what is said of it.
+"""The cookie that holds a session: what is read of it, what is said of it. Its name is the installation's own.
 
 `HttpOnly`: no script reads it. `SameSite=Strict`: no other site's request carries it. Its path is where this
 application is mounted, so that what is served beside it on the same host does not get it.
@@ -6,7 +6,6 @@ application is mounted, so that what is served beside it on the same host does n
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -14,27 +13,25 @@ from starlette.types import Scope
 
 from holdfast.service.access import Issued
 
-NAME: Final = "holdfast_session"
 
-
-def session_of(headers: Headers) -> str | None:
+def session_of(headers: Headers, cookie: str) -> str | None:
     """The session that a request brings. Of two cookies of this name the first counts: its path is the longer one."""
     for header in headers.getlist("cookie"):
         for pair in header.split(";"):
             name, _, value = pair.partition("=")
-            if name.strip() == NAME:
+            if name.strip() == cookie:
                 return value.strip()
     return None
 
 
-def keeping(scope: Scope, issued: Issued) -> str:
+def keeping(scope: Scope, cookie: str, issued: Issued) -> str:
     """`Set-Cookie` of a session."""
-    return _cookie(scope, issued.token, issued.keep_s, secure=issued.session.secure)
+    return _said(scope, cookie, issued.token, issued.keep_s, secure=issued.session.secure)
 
 
-def dropping(scope: Scope) -> str:
+def dropping(scope: Scope, cookie: str) -> str:
     """`Set-Cookie` that ends it."""
-    return _cookie(scope, "", 0, secure=scope.get("scheme") == "https")
+    return _said(scope, cookie, "", 0, secure=scope.get("scheme") == "https")
 
 
 def prefix_of(scope: Scope) -> str:
@@ -47,6 +44,7 @@ def prefix_of(scope: Scope) -> str:
     return "/" + quote(root) if root else ""
 
 
-def _cookie(scope: Scope, value: str, keep_s: int, *, secure: bool) -> str:
+def _said(scope: Scope, cookie: str, value: str, keep_s: int, *, secure: bool) -> str:
     path = prefix_of(scope) or "/"
-    return f"{NAME}={value}; HttpOnly; SameSite=Strict; Path={path}; Max-Age={keep_s}" + ("; Secure" if secure else "")
+    said = f"{cookie}={value}; HttpOnly; SameSite=Strict; Path={path}; Max-Age={keep_s}"
+    return said + ("; Secure" if secure else "")

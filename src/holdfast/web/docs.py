@@ -14,7 +14,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
-from holdfast.web import cookies, routing
+from holdfast.domain import sessions
+from holdfast.web import routing
 from holdfast.web.problems import Problem
 from holdfast.web.routing import json_of, json_response, public
 
@@ -65,8 +66,8 @@ def document_of(app: FastAPI) -> dict[str, Any]:
             "session": {
                 "type": "apiKey",
                 "in": "cookie",
-                "name": cookies.NAME,
-                "description": "Of `POST /v1/session`.",
+                "name": sessions.COOKIE,
+                "description": "Of `POST /v1/session`. Its name goes on with `_` and digits of the installation's own.",
             },
         }
         made["security"] = [{"api_key": []}, {"session": []}]

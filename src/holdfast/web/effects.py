@@ -37,7 +37,7 @@ class OutcomeIn(Body):
             raise Invalid("What was not done has no result.", code="invalid_answer")
 
 
-@router.get("/v1/effects", response_model=shapes.Page[shapes.EffectOut], responses=problems(400, 422), tags=["effects"])
+@router.get("/v1/effects", response_model=shapes.Page[shapes.EffectRow], responses=problems(400, 422), tags=["effects"])
 async def list_effects(
     request: Request,
     principal: Reads,
@@ -55,7 +55,7 @@ async def list_effects(
     here = paging.place(principal, "effects", named, cursor, size=ids.ID_BYTES)
     wanted = EffectFilter(status=statuses, tool=tool, agent=agent, run_id=run, before=here.position, limit=limit + 1)
     found = await effects.page(house_of(request), principal, wanted)
-    return paging.answer(here, found, limit, views.effect, lambda view: view.effect.id)
+    return paging.answer(here, found, limit, views.effect_row, lambda view: view.effect.id)
 
 
 @router.get("/v1/effects/{effect_id}", response_model=shapes.EffectOut, responses=problems(404, 422), tags=["effects"])

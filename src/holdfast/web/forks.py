@@ -9,8 +9,8 @@ from typing import Any, Final
 from fastapi import Request, Response
 from pydantic import Field
 
-from holdfast.domain import access, ids, limits
-from holdfast.domain.access import Principal, Scope
+from holdfast.domain import ids, limits
+from holdfast.domain.access import Principal
 from holdfast.domain.forks import Fresh, Reads, Repeat
 from holdfast.domain.ids import MessageId, RunId
 from holdfast.service import branches, forks, runs, threads
@@ -19,11 +19,12 @@ from holdfast.service.house import House
 from holdfast.service.idempotency import Key
 from holdfast.service.runs import Started
 from holdfast.service.threads import ThreadFilter
-from holdfast.web import paging, routing, shapes, views
+from holdfast.web import answers, paging, routing, shapes, views
+from holdfast.web.answers import Wait
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.routing import Body, KeyHeader, Writes, key_of, problems
 from holdfast.web.routing import Reads as ReadsRuns
-from holdfast.web.runs import EditsIn, LimitsIn, Tag, Wait, house_of, runs_page
+from holdfast.web.runs import EditsIn, LimitsIn, ListedBytes, Tag, house_of, runs_page
 from holdfast.web.threads import Reads as ReadsThreads
 
 router = routing.router()
@@ -89,7 +90,7 @@ class RegenerateIn(_HowIn):
 _MAKES: Final[Mapping[str, Any]] = {
     "status_code": 201,
     "response_model": shapes.RunOut,
-    "responses": problems(400, 403, 404, 409, 415, 422),
+    "responses": {201: answers.RUN_OR_EVENTS, **problems(400, 403, 404, 409, 415, 422)},
     "tags": ["time travel"],
 }
 
@@ -101,13 +102,10 @@ async def _made(
     given_key: str | None,
     make: Callable[[House, Key | None], Awaitable[Started]],
 ) -> Response:
-    """The run that `make` makes, once for a key; as it stands when it ended, or after so many seconds."""
-    if seconds:
-        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been made and is to be shown
-    house = house_of(request)
-    started = await make(house, await key_of(request, principal, given_key))
-    view = await runs.wait(house, principal, started.view, seconds) if seconds else started.view
-    return routing.json_response(views.run(view), started.status, routing.replay_headers(started.replayed))
+    """The run that `make` makes, once for a key, answered as the client wants it."""
+    how = answers.asked(request, principal, seconds)
+    started = await make(house_of(request), await key_of(request, principal, given_key))
+    return await answers.answer(request, principal, how, started)
 
 
 @router.post("/v1/runs/{run_id}/fork", **_MAKES)
@@ -136,12 +134,17 @@ async def fork_run(
     tags=["time travel"],
 )
 async def list_forks(
-    request: Request, run_id: str, principal: ReadsRuns, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request,
+    run_id: str,
+    principal: ReadsRuns,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
 ) -> Response:
     """The runs that were forked from this one, newest first."""
     id = routing.run_id(run_id)
     await runs.get(house_of(request), principal, id)
-    return await runs_page(request, principal, "forks", {"forked_run": id}, limit, cursor)
+    return await runs_page(request, principal, "forks", {"forked_run": id}, limit, cursor, bytes_max)
 
 
 @router.get(

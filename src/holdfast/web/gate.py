@@ -74,19 +74,19 @@ class Gate:
 
     async def _admitted(self, scope: Scope, headers: Headers, send: Send) -> Send:
         """Let the request in; a session that was renewed is told with the answer, whatever it is."""
-        admission = scope[ADMISSION] = await self._auth.admit(visit_of(scope, headers))
+        admission = scope[ADMISSION] = await self._auth.admit(visit_of(scope, headers, self._auth.session_cookie))
         if admission.issued is None:
             return send
-        return _telling(send, "set-cookie", cookies.keeping(scope, admission.issued))
+        return _telling(send, "set-cookie", cookies.keeping(scope, self._auth.session_cookie, admission.issued))
 
     def _refused(self, scope: Scope, headers: Headers, exc: HoldfastError) -> Response:
         response = problems.of_error(scope, exc)
         if (
             isinstance(exc, Unauthenticated)
             and "authorization" not in headers
-            and cookies.session_of(headers) is not None
+            and cookies.session_of(headers, self._auth.session_cookie) is not None
         ):
-            response.headers.append("set-cookie", cookies.dropping(scope))
+            response.headers.append("set-cookie", cookies.dropping(scope, self._auth.session_cookie))
         return response
 
     def _request_id(self, headers: Headers) -> str:
@@ -136,14 +136,14 @@ def path_of(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
-def visit_of(scope: Scope, headers: Headers) -> Visit:
-    """What the request shows of where it comes from."""
+def visit_of(scope: Scope, headers: Headers, cookie: str) -> Visit:
+    """What the request shows of where it comes from. `cookie`: the name of the one that holds sessions here."""
     client = scope.get("client")
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     names = headers.keys()
     return Visit(
         authorization=headers.get("authorization"),
-        session=cookies.session_of(headers),
+        session=cookies.session_of(headers, cookie),
         method=scope["method"],
         peer=None if client is None else client[0],
         host=hosts[0] if len(hosts) == 1 else None,

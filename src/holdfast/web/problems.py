@@ -44,7 +44,7 @@ STATUSES: Final[dict[type[BaseException], int]] = {
     HoldfastError: 500,
 }
 # What an error's details tell the client besides.
-MEMBERS: Final = ("decision",)
+MEMBERS: Final = ("decision", "fork")
 # What cannot be read at all is a bad request, not an unprocessable one.
 BAD_REQUESTS: Final = frozenset({"bad_cursor", "malformed_json"})
 
@@ -72,6 +72,13 @@ class Place(BaseModel):
     msg: str
 
 
+class ForkInstead(BaseModel):
+    """A fork that can have an edit which a retry cannot: `at` of it, and the name of the edit."""
+
+    at: int
+    edit: str
+
+
 class Problem(BaseModel):
     """An error (RFC 9457). `code` is stable."""
 
@@ -84,6 +91,9 @@ class Problem(BaseModel):
     errors: list[Place] | None = Field(default=None)
     decision: DecisionOut | None = Field(
         default=None, description="With `already_resolved`: the decision that stands; null if nobody had to decide."
+    )
+    fork: ForkInstead | None = Field(
+        default=None, description="With `edit_needs_fork`: the fork to make instead; null if no step can have the edit."
     )
 
 
@@ -142,9 +152,18 @@ def of_error(scope: Scope, exc: HoldfastError) -> Response:
         headers["Retry-After"] = RETRY_AFTER_S
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    places = exc.errors if isinstance(exc, errors.Invalid) else None
+    places = _places(exc) if isinstance(exc, errors.Invalid) else None
     members = {name: exc.details[name] for name in MEMBERS if name in exc.details}
     return response(scope, status, exc.code, exc.message, places=places, members=members, headers=headers)
+
+
+def _places(exc: errors.Invalid) -> list[dict[str, Any]]:
+    """What is wrong where: within the field of the body that the error is about, if it names one."""
+    if "field" not in exc.details:
+        return exc.errors
+    at = ["body", *exc.details["field"]]
+    found = exc.errors or [{"loc": [], "msg": exc.message}]
+    return [{"loc": [*at, *one["loc"]], "msg": one["msg"]} for one in found]
 
 
 def interrupted(scope: Scope, detail: str) -> Response:

@@ -8,19 +8,20 @@ from typing import Any, Final, Literal
 from fastapi import Request, Response
 from pydantic import Field
 
-from holdfast.domain import ids, portable
+from holdfast.domain import ids, limits, portable
 from holdfast.domain.access import Principal
 from holdfast.domain.encoding import DIGEST_BYTES, decode
 from holdfast.domain.errors import Conflict, NotFound
 from holdfast.domain.events import or_none, timestamp
-from holdfast.domain.ids import REPLAY, RUN, THREAD, ReplayId, text
+from holdfast.domain.ids import PRINCIPAL, REPLAY, RUN, THREAD, ReplayId, text
 from holdfast.domain.replays import Mode, Reason, Verdict
 from holdfast.service import importing, recordings, replays
 from holdfast.service.house import House
 from holdfast.service.idempotency import Key
 from holdfast.service.importing import Imported
 from holdfast.service.replays import Asked
-from holdfast.web import gate, routing
+from holdfast.web import gate, paging, routing, shapes
+from holdfast.web.paging import Cursor, Limit
 from holdfast.web.problems import Failure
 from holdfast.web.routing import Body, KeyHeader, Reads, Writes, key_of, problems
 from holdfast.web.runs import house_of
@@ -59,9 +60,9 @@ class ReplayIn(Body):
     )
 
 
-class ReplayOut(Shape):
-    """A replay. `verdict` and what follows it are null until `status` is `done`; `message` may say before what the run
-    that it made waits for."""
+class ReplayRow(Shape):
+    """A replay, without the two sides that it compared. `verdict` and what follows it are null until `status` is
+    `done`; `message` may say before what the run that it made waits for."""
 
     id: str
     run_id: str
@@ -82,12 +83,19 @@ class ReplayOut(Shape):
     at: int | None = Field(description="The step at which the code diverged; null if only the end is another one.")
     reason: Reason | None
     message: str | None
+    error: dict[str, Any] | None = Field(description="Of a replay that failed: its `code` and `message`.")
+    requested_by: str = Field(description="The id of who asked for it.")
+    requester: str = Field(description="The name of who asked for it.")
+    created_at: str
+    ended_at: str | None
+
+
+class ReplayOut(ReplayRow):
+    """A replay, with what was recorded and what the code of today asked for, where the two part."""
+
     recorded: dict[str, Any] | None
     requested: dict[str, Any] | None
     difference: DifferenceOut | None
-    error: dict[str, Any] | None = Field(description="Of a replay that failed: its `code` and `message`.")
-    created_at: str
-    ended_at: str | None
 
 
 class ImportedOut(Shape):
@@ -103,8 +111,12 @@ class ImportsOut(Shape):
 
 
 def _shown(house: House, asked: Asked) -> dict[str, Any]:
+    result: dict[str, Any] = decode(asked.replay.result) or {}
+    return {**_row(house, asked, result), **{name: result.get(name) for name in _SIDES}}
+
+
+def _row(house: House, asked: Asked, result: dict[str, Any]) -> dict[str, Any]:
     replay = asked.replay
-    result: dict[str, Any] = decode(replay.result) or {}
     error: dict[str, Any] | None = decode(replay.error)
     if error is None and replays.is_lost(house, replay):
         error = {"code": "replay_lost", "message": "The process that replayed it ended before it was done."}
@@ -120,12 +132,15 @@ def _shown(house: House, asked: Asked) -> dict[str, Any]:
         **{name: result.get(name) for name in _RESULT},
         "message": result.get("message") or asked.waiting,
         "error": error,
+        "requested_by": text(PRINCIPAL, replay.requested_by),
+        "requester": asked.requester,
         "created_at": timestamp(replay.created_at),
         "ended_at": or_none(replay.ended_at),
     }
 
 
-_RESULT: Final = ("verdict", "steps", "at", "reason", "recorded", "requested", "difference")
+_RESULT: Final = ("verdict", "steps", "at", "reason")
+_SIDES: Final = ("recorded", "requested", "difference")
 
 
 @router.post(
@@ -157,6 +172,26 @@ async def replay_run(
     pending = {"Retry-After": RETRY_AFTER_S} if shown["status"] == "pending" else {}
     headers = routing.replay_headers(asked.replayed, Location=at, **pending)
     return routing.json_response(routing.json_of(shown), 202 if pending else 200, headers)
+
+
+@router.get(
+    "/v1/runs/{run_id}/replays",
+    response_model=shapes.Page[ReplayRow],
+    responses=problems(400, 404, 422),
+    tags=["time travel"],
+)
+async def list_replays(
+    request: Request, run_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+) -> Response:
+    """The replays of a run, newest first. They are kept for 7 days."""
+    id, house = routing.run_id(run_id), house_of(request)
+    here = paging.place(principal, "replays", {"run_id": run_id}, cursor, size=ids.ID_BYTES)
+    found = await replays.page(house, principal, id, here.position, limit + 1)
+
+    def view(asked: Asked) -> bytes:
+        return routing.json_of(_row(house, asked, decode(asked.replay.result) or {}))
+
+    return paging.answer(here, found, limit, view, lambda asked: asked.replay.id)
 
 
 @router.get(

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import Query, Request, Response
 from pydantic import Field
 
-from holdfast.domain import access, ids, limits
-from holdfast.domain.access import Principal, Scope
-from holdfast.domain.errors import Conflict, Invalid
+from holdfast.domain import ids, limits
+from holdfast.domain.access import Principal
+from holdfast.domain.errors import Invalid
 from holdfast.domain.ids import PrincipalId, RunId, ThreadId
-from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus, RunView
+from holdfast.domain.runs import OnBusy, OnDisconnect, RunLimits, RunStatus
 from holdfast.service import events, prompts, retrying, runs
 from holdfast.service.forks import ABSENT, Edits
 from holdfast.service.house import House
 from holdfast.service.runs import RunFilter, StartRun
-from holdfast.web import paging, routing, shapes, sse, streams, views
+from holdfast.web import answers, paging, routing, shapes, streams, views
+from holdfast.web.answers import Wait
 from holdfast.web.paging import Cursor, Limit
 from holdfast.web.parameters import Amount, Flag, Time, ms_of
 from holdfast.web.routing import (
@@ -41,15 +42,6 @@ router = routing.router()
 # -- parameters -----------------------------------------------------------------------------------------------------
 
 
-Wait = Annotated[
-    float,
-    Query(
-        ge=0,
-        le=limits.WAIT_S_MAX,
-        allow_inf_nan=False,
-        description="Seconds to hold the answer until the run ended, or waits for something.",
-    ),
-]
 Tag = Annotated[str, Field(min_length=1, max_length=limits.TAG_CHARS_MAX)]
 
 
@@ -168,13 +160,7 @@ def house_of(request: Request) -> House:
     "/v1/runs",
     status_code=201,
     response_model=shapes.RunOut,
-    responses={
-        201: {
-            "description": "The run, or with `Accept: text/event-stream` its events from `run.queued` on.",
-            "content": streams.SSE_RESPONSE["content"],
-        },
-        **problems(400, 404, 409, 415, 422),
-    },
+    responses={201: answers.RUN_OR_EVENTS, **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def start_run(
@@ -185,88 +171,37 @@ async def start_run(
     idempotency_key: KeyHeader = None,
 ) -> Response:
     """Start a run. It is durable when this answers."""
-    house = house_of(request)
-    streamed = _wants_events(request.headers.get("accept", ""))
-    _check_held_open(body, streamed, wait)
-    if streamed or wait:
-        access.demand(principal, Scope.RUNS_READ)  # now, not when the run has been started and is to be shown
-    key = await key_of(request, principal, idempotency_key)
-    started = await runs.start(house, principal, body.ask(), key)
-    run_id = started.view.run.id
-    headers = routing.replay_headers(started.replayed, Location=f"{_root(request)}/v1/runs/{ids.text(ids.RUN, run_id)}")
+    how = answers.asked(request, principal, wait)
     cancels = body.on_disconnect is OnDisconnect.CANCEL
-    if streamed:
-        followed = events.of_started(house, principal, started.view)
-        on_gone = _cancelling(house, principal, run_id) if cancels else None
-        return streams.of_run(request, followed, on_gone=on_gone, status_code=started.status, headers=headers)
-    view = started.view
-    if wait and cancels:
-        view = await _waited(request, principal, view, wait)
-    elif wait:
-        view = await runs.wait(house, principal, view, wait, fresh=not started.replayed)
-    return routing.json_response(views.run(view), started.status, headers)
-
-
-def _root(request: Request) -> str:
-    return request.scope.get("root_path", "").rstrip("/")
-
-
-def _check_held_open(body: StartIn, streamed: bool, wait: float) -> None:
-    if streamed and wait:
-        raise Invalid("A stream does not wait: leave out wait, or accept application/json.", code="invalid_request")
-    if body.on_disconnect is OnDisconnect.CANCEL and not (streamed or wait):
+    if cancels and not how.held_open:
         raise Invalid(
             "on_disconnect: cancel needs a request that is held open: wait, or Accept: text/event-stream.",
             code="invalid_request",
         )
-
-
-def _wants_events(accept: str) -> bool:
-    """Whether a client likes `text/event-stream` better than JSON."""
-    events_q, json_q = 0.0, 0.0
-    for item in accept.split(","):
-        name, *parameters = (part.strip().lower() for part in item.split(";"))
-        q = next((_quality(p) for p in parameters if p.startswith("q=")), 1.0)
-        if name == "text/event-stream":
-            events_q = max(events_q, q)
-        elif name in ("application/json", "application/*"):
-            json_q = max(json_q, q)
-    return events_q > json_q
-
-
-def _quality(parameter: str) -> float:
-    try:
-        return float(parameter.removeprefix("q="))
-    except ValueError:
-        return 0.0
-
-
-def _cancelling(house: House, principal: Principal, run_id: RunId) -> sse.OnGone:
-    async def cancel() -> None:
-        try:
-            await runs.cancel(house, principal, run_id, "the client went away")
-        except Conflict:
-            pass  # it ended meanwhile
-
-    return cancel
-
-
-async def _waited(request: Request, principal: Principal, view: RunView, wait: float) -> RunView:
-    """Wait, and cancel the run if the client goes away meanwhile."""
-    house = house_of(request)
-    waiting = asyncio.create_task(runs.wait(house, principal, view, wait))
-    gone = asyncio.create_task(sse.disconnected(request.receive))
-    try:
-        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            await _cancelling(house, principal, view.run.id)()
-        return await waiting
-    finally:
-        gone.cancel()
-        waiting.cancel()
+    key = await key_of(request, principal, idempotency_key)
+    started = await runs.start(house_of(request), principal, body.ask(), key)
+    return await answers.answer(request, principal, how, started, cancels=cancels, fresh=not started.replayed)
 
 
 # -- looking --------------------------------------------------------------------------------------------------------
+
+
+BytesMax = Annotated[
+    int | None,
+    Query(
+        ge=limits.CUT_BYTES_MIN,
+        le=limits.PAYLOAD_BYTES_MAX,
+        description="Leave out what is larger than so many bytes of JSON.",
+    ),
+]
+ListedBytes = Annotated[
+    int,
+    Query(
+        ge=limits.CUT_BYTES_MIN,
+        le=limits.LISTED_BYTES_MAX,
+        description="Leave out each input and output that is larger than so many bytes of JSON.",
+    ),
+]
 
 
 @router.get("/v1/runs", response_model=shapes.Page[shapes.RunOut], responses=problems(400, 422), tags=["runs"])
@@ -286,10 +221,14 @@ async def list_runs(
     include_children: Flag = False,
     forked: Annotated[Flag | None, Query(description="Whether it was forked from another run.")] = None,
     imported: Annotated[Flag | None, Query(description="Whether it came out of a file.")] = None,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread."""
+    """Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread.
+
+    Large inputs and outputs are left out, and `input_cut` and `output_cut` tell of them; a run alone has them whole.
+    """
     filters: dict[str, Any] = {
         "agent": agent,
         "thread_id": cast("ThreadId | None", filter_id(ids.THREAD, "thread_id", thread_id)),
@@ -305,27 +244,35 @@ async def list_runs(
         "imported": imported,
         "status": tuple(sorted(set(status or ()))),
     }
-    return await runs_page(request, principal, "runs", filters, limit, cursor)
+    return await runs_page(request, principal, "runs", filters, limit, cursor, bytes_max)
 
 
 async def runs_page(
-    request: Request, principal: Principal, kind: str, filters: dict[str, Any], limit: int, cursor: str | None
+    request: Request,
+    principal: Principal,
+    kind: str,
+    filters: dict[str, Any],
+    limit: int,
+    cursor: str | None,
+    bytes_max: int,
 ) -> Response:
     named = {name: value.hex() if isinstance(value, bytes) else value for name, value in filters.items()}
     here = paging.place(principal, kind, named, cursor, size=ids.ID_BYTES)
     wanted = RunFilter(**filters, before=here.position, limit=limit + 1)
-    found = await runs.page(house_of(request), principal, wanted)
+    found = await runs.page(house_of(request), principal, wanted, bytes_max)
     return paging.answer(here, found, limit, views.run, lambda view: view.run.id)
 
 
 @router.get("/v1/runs/{run_id}", response_model=shapes.RunOut, responses=problems(404, 422), tags=["runs"])
-async def get_run(request: Request, run_id: str, principal: Reads, wait: Wait = 0) -> Response:
+async def get_run(
+    request: Request, run_id: str, principal: Reads, wait: Wait = 0, bytes_max: BytesMax = None
+) -> Response:
     """A run as it stands."""
     house = house_of(request)
     view = await runs.get(house, principal, routing.run_id(run_id))
     if wait:
         view = await runs.wait(house, principal, view, wait)
-    return routing.json_response(views.run(view))
+    return routing.json_response(views.run(view if bytes_max is None else view.cut(bytes_max)))
 
 
 @router.get(
@@ -372,16 +319,6 @@ async def list_steps(
     found = await runs.steps(house, principal, id, here.number, limit + 1)
     linked = await runs.linked(house, principal.tenant_id, found)
     return paging.answer(here, found, limit, lambda one: views.step_row(one, linked), lambda one: one.entry.seq or 0)
-
-
-BytesMax = Annotated[
-    int | None,
-    Query(
-        ge=limits.CUT_BYTES_MIN,
-        le=limits.PAYLOAD_BYTES_MAX,
-        description="Leave out what is larger than so many bytes of JSON.",
-    ),
-]
 
 
 @router.get(
@@ -436,12 +373,17 @@ async def get_prompt(request: Request, run_id: str, seq: Seq, principal: Reads, 
     tags=["runs"],
 )
 async def list_children(
-    request: Request, run_id: str, principal: Reads, limit: Limit = limits.PAGE_SIZE, cursor: Cursor = None
+    request: Request,
+    run_id: str,
+    principal: Reads,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
+    limit: Limit = limits.PAGE_SIZE,
+    cursor: Cursor = None,
 ) -> Response:
     """The runs that this one started, newest first."""
     id = routing.run_id(run_id)
     await runs.get(house_of(request), principal, id)
-    return await runs_page(request, principal, "children", {"parent_id": id}, limit, cursor)
+    return await runs_page(request, principal, "children", {"parent_id": id}, limit, cursor, bytes_max)
 
 
 # -- stopping and going on ------------------------------------------------------------------------------------------
@@ -473,13 +415,19 @@ async def cancel_run(
     "/v1/runs/{run_id}/retry",
     status_code=202,
     response_model=shapes.RunOut,
-    responses=problems(400, 404, 409, 415, 422),
+    responses={202: answers.RUN_OR_EVENTS, **problems(400, 404, 409, 415, 422)},
     tags=["runs"],
 )
 async def retry_run(
-    request: Request, run_id: str, principal: Writes, body: RetryIn | None = None, idempotency_key: KeyHeader = None
+    request: Request,
+    run_id: str,
+    principal: Writes,
+    body: RetryIn | None = None,
+    wait: Wait = 0,
+    idempotency_key: KeyHeader = None,
 ) -> Response:
     """Queue a failed run again. What it recorded stays; the step at which it failed runs anew."""
+    how = answers.asked(request, principal, wait)
     key = await key_of(request, principal, idempotency_key)
     given = body or RetryIn()
     caps = None if given.limits is None else given.limits.caps()
@@ -487,5 +435,4 @@ async def retry_run(
     edits = Edits() if given.edits is None else given.edits.edits()
     id = routing.run_id(run_id)
     retried = await retrying.retry(house_of(request), principal, id, caps, key, deadline=deadline, edits=edits)
-    headers = routing.replay_headers(retried.replayed)
-    return routing.json_response(views.run(retried.view), retried.status, headers)
+    return await answers.answer(request, principal, how, retried, after=retried.pos - 1)

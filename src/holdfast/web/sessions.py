@@ -39,10 +39,11 @@ class SignInIn(Body):
 async def sign_in(request: Request, body: SignInIn) -> Response:
     """Sign a browser in with an API key: its cookie is good for the same requests, from pages of this server."""
     auth = _auth(request)
-    admission = await auth.sign_in(gate.visit_of(request.scope, request.headers), body.api_key)
+    admission = await auth.sign_in(gate.visit_of(request.scope, request.headers, auth.session_cookie), body.api_key)
     assert admission.issued is not None
     me = views.me(await auth.me(admission))
-    return json_response(me, 201, {**NO_STORE, "Set-Cookie": cookies.keeping(request.scope, admission.issued)})
+    cookie = cookies.keeping(request.scope, auth.session_cookie, admission.issued)
+    return json_response(me, 201, {**NO_STORE, "Set-Cookie": cookie})
 
 
 @router.delete(
@@ -55,8 +56,9 @@ async def sign_in(request: Request, body: SignInIn) -> Response:
 )
 async def sign_out(request: Request) -> Response:
     """Sign a browser out: its cookie is dropped. Safe to repeat."""
-    access.demand_own_page(gate.visit_of(request.scope, request.headers))
-    return Response(None, 204, {**NO_STORE, "Set-Cookie": cookies.dropping(request.scope)})
+    cookie = _auth(request).session_cookie
+    access.demand_own_page(gate.visit_of(request.scope, request.headers, cookie))
+    return Response(None, 204, {**NO_STORE, "Set-Cookie": cookies.dropping(request.scope, cookie)})
 
 
 @router.get("/v1/me", response_model=shapes.MeOut, responses=problems(), tags=["session"])

@@ -105,8 +105,16 @@ class BranchOut(Shape):
     at: int
 
 
+class CutOut(Shape):
+    """A value that is left out for its size."""
+
+    bytes: int = Field(description="Its size as JSON; of a model's message in a list, of all that was recorded of it.")
+    preview: str = Field(description="Its first words: of a text, of content parts, else of its JSON. May be empty.")
+
+
 class RunOut(Shape):
-    """One execution of one agent, in one thread."""
+    """One execution of one agent, in one thread. What is larger than `bytes_max` is left out of `input` and `output`;
+    then `input_cut` and `output_cut` tell of it."""
 
     id: str
     external_id: str | None
@@ -125,7 +133,9 @@ class RunOut(Shape):
     status: RunStatus
     phase: Phase = Field(description="The status in finer words.")
     input: Any
+    input_cut: CutOut | None = Field(description="Set if the input is left out for its size, and null for that.")
     output: Any
+    output_cut: CutOut | None = Field(description="Set if the output is left out for its size, and null for that.")
     error: RunErrorOut | None
     waiting_on: list[WaitOut]
     queue_position: int | None = Field(description="How many runs of the thread go first.")
@@ -221,6 +231,7 @@ class ThreadOut(Shape):
     id: str
     external_id: str | None
     title: str | None
+    preview: str | None = Field(description="The first words of what its first run was asked, in one line.")
     metadata: dict[str, Any]
     status: ThreadStatus
     head_run_id: str | None
@@ -264,8 +275,12 @@ class RuleOut(BaseModel):
 
 
 class ToolOut(BaseModel):
+    """A tool of an agent. `schema` is that of its arguments; `timeout_ms`: how long a call of it may take."""
+
     name: str
     description: str | None = None
+    schema_: Any = Field(default=None, alias="schema")
+    timeout_ms: int | None = None
     effect: EffectClass | None = None
     policy: list[RuleOut] = []
     external: bool = False
@@ -347,6 +362,9 @@ class ApprovalRow(Shape):
     root_run_id: str
     thread_id: str
     step: str
+    step_seq: int | None = Field(description="The number of its step, once it is answered.")
+    opened_pos: int | None = Field(description="The position of the event that asked.")
+    after_step: int = Field(description="How many steps its run had recorded when it was asked.")
     agent: str
     tool: str | None
     effect_id: str | None
@@ -359,6 +377,7 @@ class ApprovalRow(Shape):
     reason: str | None
     message: str
     requested_by: str
+    requested_by_name: str | None
     may_decide: list[DeciderOut]
     quorum: int
     four_eyes: bool
@@ -384,13 +403,17 @@ class EffectErrorOut(BaseModel):
     decision: DecisionOut | None = None
 
 
-class EffectOut(Shape):
-    """A side effect of a tool call, as the ledger has it."""
+class EffectRow(Shape):
+    """A side effect of a tool call, as the ledger has it, without what its result has to be."""
 
     id: str
     run_id: str
     run_ended: bool
     step: str
+    step_seq: int | None = Field(description="The number of its step, once that is recorded.")
+    opened_pos: int | None = Field(description="The position of the event that opened its step last.")
+    after_step: int | None = Field(description="How many steps its run had recorded when it was opened.")
+    approval_id: str | None = Field(description="The approval that it was begun with, if it took one.")
     agent: str
     tool: str
     effect_class: EffectClass
@@ -408,6 +431,14 @@ class EffectOut(Shape):
     error: EffectErrorOut | None
     duplicate_of: str | None
     compensates: str | None
+
+
+class EffectOut(EffectRow):
+    """A side effect of a tool call, as the ledger has it."""
+
+    result_schema: Any = Field(
+        description="The JSON schema of its result, if somebody was asked what became of it and one is known."
+    )
 
 
 class EventOut(Shape):
@@ -483,7 +514,7 @@ class TimelineWordsOut(Shape):
 class TimelineStepsOut(Shape):
     """Steps as columns of one length, in the order of `seq`. Times are ms since the run was created; those of steps
     that a fork shares with others are negative. `kind`, `name`, `status`, `child_run_id`, `effect_status` and
-    `error_code` are places in `words`."""
+    `error_code` are places in `words`. A child's tokens and cost are those of its run and all below it."""
 
     seq: list[int]
     key: list[str]
@@ -510,7 +541,7 @@ class OpenStepOut(Shape):
     name: str
     attempt: int
     since: int
-    child_run_id: str | None
+    child_run_id: str | None = Field(description="Of a child: the run that it starts, at once or in a moment.")
     approval_id: str | None
 
 
@@ -547,6 +578,10 @@ class TimelineOut(Shape):
     created_at: datetime
     now: int = Field(description="The time of this answer, in ms since the run was created.")
     pos: int = Field(description="The run's last event that this answer knows of: follow it from here.")
+    revision: str = Field(
+        description="Another one when a step that was told before is not as it was: a retry declared it void, its "
+        "effect came to another end. Then what is behind `after` is not enough: ask for all of it."
+    )
     last: int = Field(description="The last step shown here; `after` if there is none.")
     more: bool = Field(description="Whether there are steps behind `last`.")
     inherited_to: int = Field(description="Up to which `seq` the steps are others', of whom the run is a fork.")
@@ -555,6 +590,13 @@ class TimelineOut(Shape):
     open: list[OpenStepOut]
     waits: list[PauseOut]
     marks: list[MarkOut]
+
+
+class FailedOut(Shape):
+    """Why a run failed; the message is cut."""
+
+    code: str
+    message: str
 
 
 class RelativeOut(Shape):
@@ -574,6 +616,11 @@ class RelativeOut(Shape):
         description="What whoever forked changed."
     )
     effects: EffectPolicyOut | None
+    output: str | None = Field(
+        description="The beginning of its output, by which forks are told apart: a text as it is, anything else as "
+        "JSON. Null if there is none, or if it begins with nothing that could be shown."
+    )
+    error: FailedOut | None
 
 
 class FamilyOut(Shape):

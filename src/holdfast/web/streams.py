@@ -133,7 +133,7 @@ def _cursor(places: Mapping[RunId, int]) -> str:
 def _allowed(request: Request) -> StillAllowed:
     """Whether the one who opened the stream would still be let in."""
     auth: Auth = request.app.state.auth
-    visit = gate.visit_of(request.scope, request.headers)
+    visit = gate.visit_of(request.scope, request.headers, auth.session_cookie)
 
     async def allowed() -> bool:
         try:

@@ -18,7 +18,7 @@ from holdfast.service.threads import Change, NewThread, ThreadFilter
 from holdfast.web import paging, routing, shapes, streams, views
 from holdfast.web.paging import Cursor, Limit, Order
 from holdfast.web.routing import Body, ExternalId, KeyHeader, NameText, SearchText, key_of, needs, problems
-from holdfast.web.runs import house_of
+from holdfast.web.runs import ListedBytes, house_of
 
 Reads = Annotated[Principal, needs(Scope.THREADS_READ)]
 ReadsRuns = Annotated[Principal, needs(Scope.THREADS_READ, Scope.RUNS_READ)]
@@ -172,15 +172,17 @@ async def list_thread_runs(
     request: Request,
     thread_id: str,
     principal: ReadsRuns,
+    bytes_max: ListedBytes = limits.LISTED_BYTES,
     limit: Limit = limits.PAGE_SIZE,
     cursor: Cursor = None,
 ) -> Response:
-    """The thread's runs, newest first."""
+    """The thread's runs, newest first, without large inputs and outputs."""
     id = routing.thread_id(thread_id)
     here = paging.place(principal, "thread_runs", {"thread_id": thread_id}, cursor, size=ids.ID_BYTES)
     house = house_of(request)
     await threads.get(house, principal, id)
-    found = await runs.page(house, principal, RunFilter(thread_id=id, before=here.position, limit=limit + 1))
+    wanted = RunFilter(thread_id=id, before=here.position, limit=limit + 1)
+    found = await runs.page(house, principal, wanted, bytes_max)
     return paging.answer(here, found, limit, views.run, lambda view: view.run.id)
 
 

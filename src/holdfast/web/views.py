@@ -16,11 +16,12 @@ from holdfast.domain.forks import policy_json
 from holdfast.domain.ids import APPROVAL, EFFECT, EVENT, MESSAGE, PRINCIPAL, RUN, TENANT, THREAD, text
 from holdfast.domain.journal import Located, StepStatus
 from holdfast.domain.messages import parts_of, step_output
-from holdfast.domain.runs import Run, RunStatus, RunView
+from holdfast.domain.previews import first_words
+from holdfast.domain.runs import Cut, Run, RunStatus, RunView
 from holdfast.domain.threads import BranchOf, LastRun, Message, ThreadView
 from holdfast.service.access import Me
 from holdfast.service.agents import AgentView, ToolView, VersionView
-from holdfast.service.approvals import ApprovalView, decision_json
+from holdfast.service.approvals import ApprovalView, Links, decision_json
 from holdfast.service.awaited import Sent
 from holdfast.service.effects import EffectView
 from holdfast.service.families import Family, Member
@@ -84,7 +85,7 @@ def run(view: RunView) -> bytes:
         "ended_at": or_none(r.ended_at),
     }
     return joined(
-        members,
+        {**members, "input_cut": _cut(view.input_cut), "output_cut": _cut(view.output_cut)},
         input=view.input,
         output=view.output,
         error=r.error,
@@ -92,6 +93,10 @@ def run(view: RunView) -> bytes:
         metadata=r.metadata or b"{}",
         tags=r.tags or b"[]",
     )
+
+
+def _cut(value: Cut | None) -> dict[str, Any] | None:
+    return None if value is None else {"bytes": value.bytes, "preview": value.preview}
 
 
 def _phase(view: RunView) -> str:
@@ -195,6 +200,7 @@ def timeline(found: Timeline) -> bytes:
         "created_at": timestamp(since),
         "now": found.now - since,
         "pos": found.pos,
+        "revision": found.revision,
         "last": found.last,
         "more": found.more,
         "inherited_to": found.inherited,
@@ -256,6 +262,8 @@ def _relative(member: Member) -> dict[str, Any]:
         "steps": r.steps,
         "edited": member.edited,
         "effects": None if r.effect_policy is None else policy_json(r.effect_policy),
+        "output": member.output,
+        "error": None if member.error is None else {"code": member.error.code, "message": member.error.message},
     }
 
 
@@ -293,7 +301,12 @@ def _ended(one: Sum) -> dict[str, int]:
 def approval_row(view: ApprovalView) -> bytes:
     a = view.approval
     return joined(
-        _approval(a), arguments=a.arguments, schema=a.schema, choices=a.choices, default=a.default, answer=a.answer
+        _approval(a, view.links),
+        arguments=a.arguments,
+        schema=a.schema,
+        choices=a.choices,
+        default=a.default,
+        answer=a.answer,
     )
 
 
@@ -302,7 +315,7 @@ def approval(view: ApprovalView) -> bytes:
     return approval_row(view)[:-1] + b',"context":' + context + b"}"
 
 
-def _approval(a: Approval) -> dict[str, Any]:
+def _approval(a: Approval, links: Links) -> dict[str, Any]:
     return {
         "id": text(APPROVAL, a.id),
         "type": a.type.value,
@@ -313,6 +326,9 @@ def _approval(a: Approval) -> dict[str, Any]:
         "root_run_id": text(RUN, a.root_id),
         "thread_id": text(THREAD, a.thread_id),
         "step": a.key,
+        "step_seq": links.step_seq,
+        "opened_pos": links.opened_pos,
+        "after_step": links.after_step,
         "agent": a.agent,
         "tool": a.tool,
         "effect_id": _id(EFFECT, a.effect_id),
@@ -320,6 +336,7 @@ def _approval(a: Approval) -> dict[str, Any]:
         "reason": a.reason,
         "message": a.message,
         "requested_by": text(PRINCIPAL, a.requested_by),
+        "requested_by_name": links.requester,
         "may_decide": [{"roles": sorted(roles)} for roles in a.demand.roles],
         "quorum": a.demand.quorum,
         "four_eyes": a.demand.four_eyes,
@@ -332,13 +349,17 @@ def _approval(a: Approval) -> dict[str, Any]:
     }
 
 
-def effect(view: EffectView) -> bytes:
-    e = view.effect
+def effect_row(view: EffectView) -> bytes:
+    e, links = view.effect, view.links
     members = {
         "id": text(EFFECT, e.id),
         "run_id": text(RUN, e.run_id),
-        "run_ended": view.run_ended,
+        "run_ended": links.run_ended,
         "step": e.key,
+        "step_seq": links.step_seq,
+        "opened_pos": links.opened_pos,
+        "after_step": links.after_step,
+        "approval_id": _id(APPROVAL, links.leave),
         "agent": e.agent,
         "tool": e.tool,
         "effect_class": e.effect_class.value,
@@ -356,6 +377,10 @@ def effect(view: EffectView) -> bytes:
         "compensates": _id(EFFECT, e.compensates),
     }
     return joined(members, arguments=e.arguments, error=e.error)
+
+
+def effect(view: EffectView) -> bytes:
+    return effect_row(view)[:-1] + b',"result_schema":' + (view.result_schema or b"null") + b"}"
 
 
 def sent(found: Sent) -> bytes:
@@ -380,6 +405,7 @@ def thread(view: ThreadView) -> bytes:
         "id": text(THREAD, t.id),
         "external_id": t.external_id,
         "title": t.title,
+        "preview": None if view.beginning is None else first_words(view.beginning),
         "status": view.status.value,
         "head_run_id": _id(RUN, view.head_run_id),
         "last_run": None if view.last_run is None else _last_run(view.last_run),

@@ -26,6 +26,7 @@ import uvicorn
 
 from holdfast import Agent, Holdfast, Settings, Tool, ToolContext
 from holdfast.domain import limits
+from holdfast.store import migrate
 from holdfast.testing import ScriptedModel
 from tests.acceptance.bfcl import outside, script
 from tests.acceptance.bfcl.agent import INSTRUCTIONS
@@ -94,13 +95,24 @@ def agent(*, unsafe: bool) -> Agent:
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
+def server(made: Agent, url: str, slots: int) -> uvicorn.Server:
+    settings = Settings(database=url, mode="serve", worker_slots=slots, lease_ms=500)  # pyright: ignore
+    app = Holdfast([made], settings=settings).app
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+
+
 def live(made: Agent, listener: socket.socket, url: str, slots: int) -> None:
     """Serve until killed."""
     for name, value in QUICK.items():
         setattr(limits, name, value)
-    settings = Settings(database=url, mode="serve", worker_slots=slots, lease_ms=500)  # pyright: ignore
-    app = Holdfast([made], settings=settings).app
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+    server(made, url, slots).run(sockets=[listener])
+
+
+def load_all(made: Agent, url: str, slots: int) -> None:
+    """What every life needs, once for all of them: a server is built and opens nothing."""
+    server(made, url, slots).config.load()
+    asyncio.run(made.warm_up())
+    migrate.head()
 
 
 def obey(say: Callable[[dict[str, Any]], None], be: Callable[[dict[str, Any]], None]) -> None:
@@ -148,6 +160,7 @@ def main() -> None:
         live(made, listener, given.database, given.slots)
 
     cases()  # read once for all lives
+    load_all(made, given.database, given.slots)
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()

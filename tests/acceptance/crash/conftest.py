@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.acceptance.crash.server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def server(sqlite_template: Path) -> Iterator[ForkServer]:
-    made = ForkServer(sqlite_template)
+def server(request: pytest.FixtureRequest, sqlite_template: Path) -> Iterator[ForkServer]:
+    try:
+        databases.postgres_server()
+    except databases.NotFoundHere:
+        made = ForkServer(sqlite_template)
+    else:
+        made = ForkServer(sqlite_template, request.getfixturevalue("postgres_session"))
     yield made
     made.close()

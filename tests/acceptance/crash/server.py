@@ -1,7 +1,7 @@
 """Processes that start in milliseconds: a server that has imported everything and opened nothing forks one per job.
 
-It warms up by running a scenario to its end (statements compiled, adapters built), after which no thread and no
-connection is left. Requests and answers are lines of JSON; a job that hangs tells where, and dies.
+It warms up by running scenarios to their end on each database (statements compiled, adapters built), after which no
+thread and no connection is left. Requests and answers are lines of JSON; a job that hangs tells where, and dies.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class Died(AssertionError):
 class ForkServer:
     """The client's end. One job at a time."""
 
-    def __init__(self, template: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    def __init__(self, template: Path, postgres: str | None = None) -> None:
+        """`postgres`: a migrated database to warm up on, besides a copy of the SQLite file `template`."""
+        # OpenSSL that was used before a fork may hang behind it, and nobody is to be kept out of these connections.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PGSSLMODE": "disable"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.crash.server", str(template)],
+            [sys.executable, "-m", "tests.acceptance.crash.server", str(template), *([postgres] if postgres else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,11 +76,11 @@ class ForkServer:
         self._process.stdout.close()
 
 
-def serve(template: str) -> None:
+def serve(template: str, postgres: str | None = None) -> None:
     from tests.acceptance.crash import process
 
     answers = os.fdopen(os.dup(1), "w")
-    _warm_up(process, template)
+    _warm_up(process, template, postgres)
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()
@@ -101,12 +103,15 @@ def _answer(process: Any, request: dict[str, Any]) -> dict[str, Any]:
     return {"signal": max(0, -code), "code": code}
 
 
-def _warm_up(process: Any, template: str) -> None:
+def _warm_up(process: Any, template: str, postgres: str | None) -> None:
     with tempfile.TemporaryDirectory() as directory:
         database = Path(directory, "warm.db")
         database.write_bytes(Path(template).read_bytes())
         process.main(process.Job(f"sqlite:///{database}", directory, "parallel-tools"))
         process.main(process.Job(f"sqlite:///{database}", directory, "child", "oracle"))
+        if postgres is not None:
+            process.main(process.Job(postgres, directory, "parallel-tools"))
+            process.main(process.Job(postgres, directory, "child", "oracle"))
 
 
 def _be(process: Any, job: Any) -> None:
@@ -128,4 +133,4 @@ def _be(process: Any, job: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -34,13 +34,14 @@ const SESSION_IS_OVER: ReadonlySet<string> = new Set(["invalid_session", "sessio
 
 async function checked(asked: Request, again = asked.method === "GET"): Promise<Response> {
   let answer: Response;
+  const askedAt = Date.now();
   try {
     answer = await fetch(again ? asked.clone() : asked, { credentials: "same-origin", cache: "no-store" });
   } catch (error) {
     if (asked.signal.aborted) throw error;
     throw unreachable();
   }
-  noteServerTime(answer.headers.get("date"));
+  noteServerTime(answer.headers.get("date"), askedAt);
   if (answer.ok) return answer;
   const problem = await problemOf(answer);
   if (again && SESSION_IS_OVER.has(problem.code)) return checked(asked, false);
@@ -52,12 +53,14 @@ async function checked(asked: Request, again = asked.method === "GET"): Promise<
 
 export const api: Client<paths> = createClient<paths>({ baseUrl: ROOT, fetch: (asked) => checked(asked) });
 
-/** The body of an answer of `api`, whose failures have been raised already. */
-export async function body<T>(answered: Promise<{ data?: T; response: Response }>): Promise<T> {
+/** The body of an answer of `api`, whose failures have been raised already; no stream, which has to be asked for. */
+export async function body<T>(
+  answered: Promise<{ data?: T; response: Response }>,
+): Promise<Exclude<T, string>> {
   const { data, response } = await answered;
   if (data === undefined && response.status !== 204)
     throw new Problem(response.status, { detail: "The answer was empty." });
-  return data as T;
+  return data as Exclude<T, string>;
 }
 
 /** A key for `Idempotency-Key`: one a click, so that a repeated request does its work once. */

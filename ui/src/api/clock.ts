@@ -5,12 +5,16 @@
  */
 
 const IGNORED_MS = 2_000;
+/** An answer that took longer says little: it was held up, or the machine slept. */
+const PROMPT_MS = 5_000;
 
 let skewMs = 0;
 
-export function noteServerTime(date: string | null): void {
+/** `askedAt`: when the answer was asked for, by this machine's clock. */
+export function noteServerTime(date: string | null, askedAt: number): void {
   const at = date === null ? Number.NaN : Date.parse(date);
-  if (Number.isNaN(at)) return;
+  const took = Date.now() - askedAt;
+  if (Number.isNaN(at) || took < 0 || took > PROMPT_MS) return;
   const found = at - Date.now();
   skewMs = Math.abs(found) <= IGNORED_MS ? 0 : found;
 }

@@ -27,18 +27,27 @@ export function useRunEvents(runId: string | null, after: number, listener: (eve
   }, [runId, after]);
 }
 
+/** A larger input or output of a run is a file: pages say how large it is, how it begins, and give it. */
+const SHOWN_BYTES_MAX = 512 * 1024;
+
 export function useRun(id: string | null): UseQueryResult<Run> {
   return useQuery({
     queryKey: keys.run(id ?? ""),
     enabled: id !== null,
     queryFn: ({ signal }) =>
-      body(api.GET("/v1/runs/{run_id}", { params: { path: { run_id: id ?? "" } }, signal })),
+      body(
+        api.GET("/v1/runs/{run_id}", {
+          params: { path: { run_id: id ?? "" }, query: { bytes_max: SHOWN_BYTES_MAX } },
+          signal,
+        }),
+      ),
   });
 }
 
-export function useAgents(): UseQueryResult<readonly Agent[]> {
+export function useAgents(enabled = true): UseQueryResult<readonly Agent[]> {
   return useQuery({
     queryKey: keys.agents,
+    enabled,
     staleTime: 60_000,
     queryFn: async ({ signal }) => {
       const found: Agent[] = [];

@@ -21,7 +21,7 @@ export const keys = {
 export function staleAfter(kind: string, id: string): readonly (readonly unknown[])[] {
   switch (kind) {
     case "run":
-      return [["runs"], ["run", id], ["overview"]];
+      return [["runs"], ["run", id], ["threads"], ["overview"]]; // a thread shows how its last run stands
     case "approval":
       return [["approvals"], ["approval", id], ["overview"]];
     case "effect":
@@ -30,6 +30,8 @@ export function staleAfter(kind: string, id: string): readonly (readonly unknown
       return [["threads"], ["thread", id]];
     case "agent":
       return [["agents"], ["agent", id]];
+    case "tool":
+      return [["agents"], ["agent"]];
     default:
       return [];
   }

@@ -1,82 +1,71 @@
 /**
- * The one stream of this tab: hints at what changed, and the events of the runs that somebody looks at. Browsers allow six
- * connections to an origin over HTTP/1.1, so there is never more than one.
+ * The one stream of this tab: hints at what changed, and the events of the runs that somebody looks at. A tab that nobody
+ * looks at has none, nor has one while enough others do (`presence.ts`); such a tab that is seen looks in now and then.
  *
  * Durable events of a watched run come once each and in order, over every reconnect: the position of the last one is kept
  * and asked behind. Hints are not kept by anybody; after a gap all that is shown is fetched again (`onGap`).
  */
 
 import { request } from "./client";
+import { Presence } from "./presence";
 import { messageOf, Problem } from "./problem";
 import { SseParser } from "./sse";
 import type { Change, RunEvent } from "./types";
+import { Watches } from "./watches";
 
 /** A server pings each 15 s at the latest; a stream that is silent for longer has stalled. */
 const SILENT_MS = 40_000;
+/** After this much silence, whoever comes back to the tab does not wait for it to have stalled. */
+const DOUBTED_MS = 20_000;
+const CHECK_MS = 5_000;
 const BACKOFF_MIN_MS = 400;
 const BACKOFF_MAX_MS = 15_000;
-/** The most runs that one stream follows. */
-const WATCHED_MAX = 4;
 /** Watching several runs at once (a page that mounts) makes one reconnect. */
 const SETTLE_MS = 30;
+/** How often a tab without a stream of its own looks in, and for how long. */
+const REST_MS = 10_000;
+const LOOK_MS = 1_500;
 
-export type LiveState = "connecting" | "live" | "offline";
-
-interface Watched {
-  pos: number;
-  readonly listeners: Set<(event: RunEvent) => void>;
-}
+/** `resting`: without a stream, since other tabs have theirs or nobody looks. */
+export type LiveState = "connecting" | "live" | "offline" | "resting";
 
 export class Live {
-  private readonly watched = new Map<string, Watched>();
+  private readonly watches = new Watches(() => this.settle());
+  private readonly presence = new Presence({
+    onMay: () => this.turned(),
+    onWake: () => this.wake(),
+  });
   private readonly changeListeners = new Set<(change: Change) => void>();
   private readonly gapListeners = new Set<() => void>();
   private readonly stateListeners = new Set<() => void>();
   private state: LiveState = "connecting";
   private running: AbortController | null = null;
+  private heardAt = 0;
   private settling: ReturnType<typeof setTimeout> | undefined;
-  private retry: ReturnType<typeof setTimeout> | undefined;
+  private next: ReturnType<typeof setTimeout> | undefined;
+  private checking: ReturnType<typeof setInterval> | undefined;
   private failures = 0;
   private started = false;
 
   start(): void {
     if (this.started) return;
     this.started = true;
-    this.connect();
-    addEventListener("online", this.again);
-    document.addEventListener("visibilitychange", this.again);
+    this.checking = setInterval(() => this.check(SILENT_MS), CHECK_MS);
+    this.presence.start();
+    if (!this.presence.mayStream) this.become("resting");
   }
 
   stop(): void {
     this.started = false;
-    clearTimeout(this.retry);
+    clearInterval(this.checking);
     clearTimeout(this.settling);
-    this.running?.abort();
-    removeEventListener("online", this.again);
-    document.removeEventListener("visibilitychange", this.again);
+    this.presence.stop();
+    this.hangUp();
   }
 
-  /** The events of a run behind `pos`, until the returned function is called. Each listener gets those that come while it listens. */
+  /** The events of a run behind `pos`, until the returned function is called. */
   watch(runId: string, pos: number, listener: (event: RunEvent) => void): () => void {
-    const known = this.watched.get(runId);
-    if (known === undefined) {
-      this.watched.set(runId, { pos, listeners: new Set([listener]) });
-      this.settle();
-    } else {
-      if (pos < known.pos) {
-        known.pos = pos;
-        this.settle();
-      }
-      known.listeners.add(listener);
-    }
-    return () => {
-      const found = this.watched.get(runId);
-      found?.listeners.delete(listener);
-      if (found?.listeners.size === 0) {
-        this.watched.delete(runId);
-        this.settle();
-      }
-    };
+    return this.watches.add(runId, pos, listener);
   }
 
   onChange(listener: (change: Change) => void): () => void {
@@ -97,52 +86,83 @@ export class Live {
 
   readonly snapshot = (): LiveState => this.state;
 
-  /** Connect at once if there is no connection: the network is back, the tab is looked at, somebody signed in. */
-  readonly again = (): void => {
-    if (this.started && this.state === "offline" && document.visibilityState === "visible") {
-      this.failures = 0;
-      this.connect();
-    }
+  /** Connect at once if there is no connection: the tab is looked at, the network is back, somebody signed in. */
+  readonly wake = (): void => {
+    if (!this.started || !this.presence.mayStream) return;
+    this.failures = 0;
+    if (this.state === "offline") this.connect();
+    else this.check(DOUBTED_MS);
   };
 
-  private settle(): void {
+  private turned(): void {
     if (!this.started) return;
+    if (this.presence.mayStream) this.connect();
+    else this.rest();
+  }
+
+  private rest(): void {
+    this.hangUp();
+    this.become("resting");
+    if (this.presence.isSeen) this.next = setTimeout(() => this.connect(), REST_MS);
+  }
+
+  private settle(): void {
+    if (!this.started || this.running === null) return;
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.connect(), SETTLE_MS);
   }
 
+  private hangUp(): void {
+    clearTimeout(this.next);
+    const running = this.running;
+    this.running = null;
+    running?.abort();
+  }
+
   private connect(): void {
-    clearTimeout(this.retry);
-    this.running?.abort();
+    this.hangUp();
+    clearTimeout(this.settling);
     const running = new AbortController();
     this.running = running;
-    if (this.state === "offline") this.become("connecting");
+    this.heardAt = Date.now();
     void this.follow(running).catch((error: unknown) => {
-      if (this.running === running && this.started) this.lost(error);
+      if (this.running === running) this.lost(error);
     });
   }
 
+  /** By the clock, not by a timer: while the machine slept, timers did too. */
+  private check(silentMs: number): void {
+    const silent = Date.now() - this.heardAt;
+    if (silent < 0)
+      this.heardAt = Date.now(); // somebody set the clock
+    else if (this.running !== null && silent >= silentMs) this.lost(new Error("The stream stalled."));
+  }
+
   private async follow(running: AbortController): Promise<void> {
-    const watching = [...this.watched]
-      .slice(-WATCHED_MAX)
-      .map(([id, { pos }]) => `watch=${id}:${pos}`)
-      .join("&");
+    const watching = this.watches.asked();
     const answer = await request(`/v1/changes${watching && `?${watching}`}`, {
       headers: { accept: "text/event-stream" },
       signal: running.signal,
     });
     if (answer.body === null) throw new Error("The stream has no body.");
-    this.failures = 0;
-    this.become("live");
-    for (const listener of this.gapListeners) listener();
+    if (this.running !== running) return;
+    this.opened();
     const parser = new SseParser();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
-      const { done, value } = await beforeSilence(reader.read(), running);
-      if (done) throw new Error("The stream ended.");
+      const { done, value } = await reader.read();
       if (this.running !== running) return;
+      if (done) throw new Error("The stream ended.");
+      this.heardAt = Date.now();
       for (const event of parser.push(value)) this.take(event.type, event.data);
     }
+  }
+
+  private opened(): void {
+    this.failures = 0;
+    if (this.presence.mayStream) this.become("live");
+    else this.next = setTimeout(() => this.rest(), LOOK_MS);
+    for (const listener of this.gapListeners) listener();
   }
 
   private take(type: string, data: string): void {
@@ -151,35 +171,18 @@ export class Live {
       return;
     }
     const parsed: unknown = JSON.parse(data);
-    if (type === "change") {
-      for (const listener of this.changeListeners) listener(parsed as Change);
-      return;
-    }
-    const event = parsed as RunEvent;
-    const watched = this.watched.get(event.run_id);
-    if (watched === undefined) return;
-    if (event.pos !== null) {
-      if (event.pos <= watched.pos) return;
-      watched.pos = event.pos;
-    }
-    for (const listener of watched.listeners) listener(event);
+    if (type === "change") for (const listener of this.changeListeners) listener(parsed as Change);
+    else this.watches.take(parsed as RunEvent);
   }
 
   private lost(error: unknown): void {
-    if (error instanceof Problem && error.status === 404) this.forgetNewest(); // one that is watched is gone
+    this.hangUp();
+    if (error instanceof Problem && NOT_THERE.has(error.status)) this.watches.forgetNewest();
     this.failures += 1;
     this.become("offline");
-    const most = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.failures, 8));
-    const wait =
-      error instanceof Problem && error.isSignedOut ? BACKOFF_MAX_MS : most * (0.5 + Math.random() / 2);
+    const wait = error instanceof Problem && error.isSignedOut ? BACKOFF_MAX_MS : backoff(this.failures);
     console.debug(`The stream was lost (${messageOf(error)}); again in ${Math.round(wait)} ms.`);
-    this.retry = setTimeout(() => this.connect(), wait);
-  }
-
-  /** Runs that are not there are found by the one that was added last; the others are asked for again. */
-  private forgetNewest(): void {
-    const newest = [...this.watched.keys()].at(-1);
-    if (newest !== undefined) this.watched.delete(newest);
+    this.next = setTimeout(() => this.connect(), wait);
   }
 
   private become(state: LiveState): void {
@@ -189,19 +192,12 @@ export class Live {
   }
 }
 
-async function beforeSilence<T>(read: Promise<T>, running: AbortController): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const silent = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      running.abort();
-      reject(new Error("The stream stalled."));
-    }, SILENT_MS);
-  });
-  try {
-    return await Promise.race([read, silent]);
-  } finally {
-    clearTimeout(timer);
-  }
+/** What the server says of a run that was deleted, or is not as far as it was: its database was restored. */
+const NOT_THERE: ReadonlySet<number> = new Set([400, 404, 422]);
+
+function backoff(failures: number): number {
+  const most = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(failures, 8));
+  return most * (0.5 + Math.random() / 2);
 }
 
 export const live = new Live();

@@ -175,6 +175,8 @@ export interface paths {
         /**
          * List Approvals
          * @description The questions that runs ask, oldest first; with `order=desc` newest first.
+         *
+         *     `by=resolved` with `order=desc` is what was decided last.
          */
         get: operations["list_approvals_v1_approvals_get"];
         put?: never;
@@ -398,6 +400,8 @@ export interface paths {
         /**
          * List Runs
          * @description Runs, newest first. Child runs are shown with `include_children`, or when asked for by parent or thread.
+         *
+         *     Large inputs and outputs are left out, and `input_cut` and `output_cut` tell of them; a run alone has them whole.
          */
         get: operations["list_runs_v1_runs_get"];
         put?: never;
@@ -612,6 +616,26 @@ export interface paths {
          *     than `strict` makes a run to compare with.
          */
         post: operations["replay_run_v1_runs__run_id__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/replays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Replays
+         * @description The replays of a run, newest first. They are kept for 7 days.
+         */
+        get: operations["list_replays_v1_runs__run_id__replays_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -989,7 +1013,7 @@ export interface paths {
         };
         /**
          * List Thread Runs
-         * @description The thread's runs, newest first.
+         * @description The thread's runs, newest first, without large inputs and outputs.
          */
         get: operations["list_thread_runs_v1_threads__thread_id__runs_get"];
         put?: never;
@@ -1143,6 +1167,11 @@ export interface components {
          * @description A question that a run waits for.
          */
         ApprovalOut: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was asked.
+             */
+            after_step: number;
             /** Agent */
             agent: string;
             /** Answer */
@@ -1186,12 +1215,19 @@ export interface components {
             /** Message */
             message: string;
             on_expiry: components["schemas"]["OnExpiry"];
+            /**
+             * Opened Pos
+             * @description The position of the event that asked.
+             */
+            opened_pos: number | null;
             /** Quorum */
             quorum: number;
             /** Reason */
             reason: string | null;
             /** Requested By */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string | null;
             /** Resolved At */
             resolved_at: string | null;
             /** Root Run Id */
@@ -1203,6 +1239,11 @@ export interface components {
             status: components["schemas"]["ApprovalStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once it is answered.
+             */
+            step_seq: number | null;
             /** Thread Id */
             thread_id: string;
             /** Tool */
@@ -1216,6 +1257,11 @@ export interface components {
          * @description A question that a run waits for, without what led to it.
          */
         ApprovalRow: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was asked.
+             */
+            after_step: number;
             /** Agent */
             agent: string;
             /** Answer */
@@ -1254,12 +1300,19 @@ export interface components {
             /** Message */
             message: string;
             on_expiry: components["schemas"]["OnExpiry"];
+            /**
+             * Opened Pos
+             * @description The position of the event that asked.
+             */
+            opened_pos: number | null;
             /** Quorum */
             quorum: number;
             /** Reason */
             reason: string | null;
             /** Requested By */
             requested_by: string;
+            /** Requested By Name */
+            requested_by_name: string | null;
             /** Resolved At */
             resolved_at: string | null;
             /** Root Run Id */
@@ -1271,6 +1324,11 @@ export interface components {
             status: components["schemas"]["ApprovalStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once it is answered.
+             */
+            step_seq: number | null;
             /** Thread Id */
             thread_id: string;
             /** Tool */
@@ -1332,6 +1390,22 @@ export interface components {
             compensate: boolean;
             /** Reason */
             reason?: string | null;
+        };
+        /**
+         * CutOut
+         * @description A value that is left out for its size.
+         */
+        CutOut: {
+            /**
+             * Bytes
+             * @description Its size as JSON; of a model's message in a list, of all that was recorded of it.
+             */
+            bytes: number;
+            /**
+             * Preview
+             * @description Its first words: of a text, of content parts, else of its JSON. May be empty.
+             */
+            preview: string;
         };
         /**
          * DeciderOut
@@ -1595,8 +1669,18 @@ export interface components {
          * @description A side effect of a tool call, as the ledger has it.
          */
         EffectOut: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was opened.
+             */
+            after_step: number | null;
             /** Agent */
             agent: string;
+            /**
+             * Approval Id
+             * @description The approval that it was begun with, if it took one.
+             */
+            approval_id: string | null;
             /** Arguments */
             arguments: {
                 [key: string]: unknown;
@@ -1620,6 +1704,95 @@ export interface components {
             /** Idempotency Key */
             idempotency_key: string;
             /**
+             * Opened Pos
+             * @description The position of the event that opened its step last.
+             */
+            opened_pos: number | null;
+            /**
+             * Planned At
+             * Format: date-time
+             */
+            planned_at: string;
+            /** Provider Ref */
+            provider_ref: string | null;
+            /**
+             * Result Schema
+             * @description The JSON schema of its result, if somebody was asked what became of it and one is known.
+             */
+            result_schema: unknown;
+            /** Run Ended */
+            run_ended: boolean;
+            /** Run Id */
+            run_id: string;
+            /** Started At */
+            started_at: string | null;
+            status: components["schemas"]["EffectStatus"];
+            /** Step */
+            step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once that is recorded.
+             */
+            step_seq: number | null;
+            /** Tool */
+            tool: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * EffectPolicyOut
+         * @description What the calls of a fork do that its parent made after the fork point, or never made, or that only read.
+         */
+        EffectPolicyOut: {
+            new: components["schemas"]["Fresh"];
+            reads: components["schemas"]["Reads"];
+            repeat: components["schemas"]["Repeat"];
+        };
+        /**
+         * EffectRow
+         * @description A side effect of a tool call, as the ledger has it, without what its result has to be.
+         */
+        EffectRow: {
+            /**
+             * After Step
+             * @description How many steps its run had recorded when it was opened.
+             */
+            after_step: number | null;
+            /** Agent */
+            agent: string;
+            /**
+             * Approval Id
+             * @description The approval that it was begun with, if it took one.
+             */
+            approval_id: string | null;
+            /** Arguments */
+            arguments: {
+                [key: string]: unknown;
+            };
+            /** Arguments Hash */
+            arguments_hash: string;
+            /** Attempt */
+            attempt: number;
+            /** Compensates */
+            compensates: string | null;
+            /** Deadline */
+            deadline: string | null;
+            /** Duplicate Of */
+            duplicate_of: string | null;
+            effect_class: components["schemas"]["EffectClass"];
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["EffectErrorOut"] | null;
+            /** Id */
+            id: string;
+            /** Idempotency Key */
+            idempotency_key: string;
+            /**
+             * Opened Pos
+             * @description The position of the event that opened its step last.
+             */
+            opened_pos: number | null;
+            /**
              * Planned At
              * Format: date-time
              */
@@ -1635,19 +1808,15 @@ export interface components {
             status: components["schemas"]["EffectStatus"];
             /** Step */
             step: string;
+            /**
+             * Step Seq
+             * @description The number of its step, once that is recorded.
+             */
+            step_seq: number | null;
             /** Tool */
             tool: string;
             /** Version */
             version: string;
-        };
-        /**
-         * EffectPolicyOut
-         * @description What the calls of a fork do that its parent made after the fork point, or never made, or that only read.
-         */
-        EffectPolicyOut: {
-            new: components["schemas"]["Fresh"];
-            reads: components["schemas"]["Reads"];
-            repeat: components["schemas"]["Repeat"];
         };
         /**
          * EffectsIn
@@ -1718,6 +1887,16 @@ export interface components {
             runs: number;
         };
         /**
+         * FailedOut
+         * @description Why a run failed; the message is cut.
+         */
+        FailedOut: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * FamilyOut
          * @description The tree of forks that a run belongs to, oldest first. What was deleted is left out, its forks are not. `more`:
          *     the tree has more runs than are shown; the run itself and those that it comes from always are.
@@ -1763,6 +1942,16 @@ export interface components {
             rerun: boolean;
             /** Tags */
             tags?: string[];
+        };
+        /**
+         * ForkInstead
+         * @description A fork that can have an edit which a retry cannot: `at` of it, and the name of the edit.
+         */
+        ForkInstead: {
+            /** At */
+            at: number;
+            /** Edit */
+            edit: string;
         };
         /**
          * ForkOut
@@ -2032,7 +2221,10 @@ export interface components {
             approval_id: string | null;
             /** Attempt */
             attempt: number;
-            /** Child Run Id */
+            /**
+             * Child Run Id
+             * @description Of a child: the run that it starts, at once or in a moment.
+             */
             child_run_id: string | null;
             /** Key */
             key: string;
@@ -2109,10 +2301,10 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
-        /** Page[EffectOut] */
-        Page_EffectOut_: {
+        /** Page[EffectRow] */
+        Page_EffectRow_: {
             /** Data */
-            data: components["schemas"]["EffectOut"][];
+            data: components["schemas"]["EffectRow"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -2120,6 +2312,13 @@ export interface components {
         Page_MessageOut_: {
             /** Data */
             data: components["schemas"]["MessageOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ReplayRow] */
+        Page_ReplayRow_: {
+            /** Data */
+            data: components["schemas"]["ReplayRow"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -2247,6 +2446,11 @@ export interface components {
              * @default null
              */
             errors: components["schemas"]["Place"][] | null;
+            /**
+             * @description With `edit_needs_fork`: the fork to make instead; null if no step can have the edit.
+             * @default null
+             */
+            fork: components["schemas"]["ForkInstead"] | null;
             /** Request Id */
             request_id: string;
             /** Status */
@@ -2403,11 +2607,17 @@ export interface components {
             effects: components["schemas"]["EffectPolicyOut"] | null;
             /** Ended At */
             ended_at: string | null;
+            error: components["schemas"]["FailedOut"] | null;
             forked_from: components["schemas"]["ForkOut"] | null;
             /** Id */
             id: string;
             /** Imported */
             imported: boolean;
+            /**
+             * Output
+             * @description The beginning of its output, by which forks are told apart: a text as it is, anything else as JSON. Null if there is none, or if it begins with nothing that could be shown.
+             */
+            output: string | null;
             status: components["schemas"]["RunStatus"];
             /** Steps */
             steps: number;
@@ -2437,8 +2647,7 @@ export interface components {
         };
         /**
          * ReplayOut
-         * @description A replay. `verdict` and what follows it are null until `status` is `done`; `message` may say before what the run
-         *     that it made waits for.
+         * @description A replay, with what was recorded and what the code of today asked for, where the two part.
          */
         ReplayOut: {
             /** Agent */
@@ -2484,6 +2693,81 @@ export interface components {
             requested: {
                 [key: string]: unknown;
             } | null;
+            /**
+             * Requested By
+             * @description The id of who asked for it.
+             */
+            requested_by: string;
+            /**
+             * Requester
+             * @description The name of who asked for it.
+             */
+            requester: string;
+            /** Run Id */
+            run_id: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "done" | "failed";
+            /**
+             * Steps
+             * @description Recorded steps that the code asked for as they were.
+             */
+            steps: number | null;
+            verdict: components["schemas"]["Verdict"] | null;
+            version: components["schemas"]["VersionsOut"];
+        };
+        /**
+         * ReplayRow
+         * @description A replay, without the two sides that it compared. `verdict` and what follows it are null until `status` is
+         *     `done`; `message` may say before what the run that it made waits for.
+         */
+        ReplayRow: {
+            /** Agent */
+            agent: string;
+            /**
+             * At
+             * @description The step at which the code diverged; null if only the end is another one.
+             */
+            at: number | null;
+            /** Created At */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /**
+             * Error
+             * @description Of a replay that failed: its `code` and `message`.
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /**
+             * Isolation
+             * @description Where the code of a strict replay ran: a process of its own, or a thread of the server (of one that was not started with a target, so that no other process could import it).
+             */
+            isolation: ("process" | "thread") | null;
+            /** Message */
+            message: string | null;
+            mode: components["schemas"]["Mode"];
+            reason: components["schemas"]["Reason"] | null;
+            /**
+             * Replay Run Id
+             * @description The run that the replay made, if it is not strict: of a live one it is in the sandbox tenant, whose keys show it.
+             */
+            replay_run_id: string | null;
+            /**
+             * Requested By
+             * @description The id of who asked for it.
+             */
+            requested_by: string;
+            /**
+             * Requester
+             * @description The name of who asked for it.
+             */
+            requester: string;
             /** Run Id */
             run_id: string;
             /**
@@ -2587,7 +2871,8 @@ export interface components {
         };
         /**
          * RunOut
-         * @description One execution of one agent, in one thread.
+         * @description One execution of one agent, in one thread. What is larger than `bytes_max` is left out of `input` and `output`;
+         *     then `input_cut` and `output_cut` tell of it.
          */
         RunOut: {
             /** Acting Agent */
@@ -2628,6 +2913,8 @@ export interface components {
             initiator: string;
             /** Input */
             input: unknown;
+            /** @description Set if the input is left out for its size, and null for that. */
+            input_cut: components["schemas"]["CutOut"] | null;
             limits: components["schemas"]["LimitsOut"];
             /** Metadata */
             metadata: {
@@ -2636,6 +2923,8 @@ export interface components {
             on_busy_applied: components["schemas"]["OnBusy"] | null;
             /** Output */
             output: unknown;
+            /** @description Set if the output is left out for its size, and null for that. */
+            output_cut: components["schemas"]["CutOut"] | null;
             parent: components["schemas"]["ParentOut"] | null;
             /**
              * Phase
@@ -3013,6 +3302,11 @@ export interface components {
             metadata: {
                 [key: string]: unknown;
             };
+            /**
+             * Preview
+             * @description The first words of what its first run was asked, in one line.
+             */
+            preview: string | null;
             status: components["schemas"]["ThreadStatus"];
             /** Title */
             title: string | null;
@@ -3071,6 +3365,11 @@ export interface components {
              * @description The run's last event that this answer knows of: follow it from here.
              */
             pos: number;
+            /**
+             * Revision
+             * @description Another one when a step that was told before is not as it was: a retry declared it void, its effect came to another end. Then what is behind `after` is not enough: ask for all of it.
+             */
+            revision: string;
             /** Run Id */
             run_id: string;
             status: components["schemas"]["RunStatus"];
@@ -3083,7 +3382,7 @@ export interface components {
          * TimelineStepsOut
          * @description Steps as columns of one length, in the order of `seq`. Times are ms since the run was created; those of steps
          *     that a fork shares with others are negative. `kind`, `name`, `status`, `child_run_id`, `effect_status` and
-         *     `error_code` are places in `words`.
+         *     `error_code` are places in `words`. A child's tokens and cost are those of its run and all below it.
          */
         TimelineStepsOut: {
             /** Attempt */
@@ -3136,7 +3435,10 @@ export interface components {
             /** Status */
             status: components["schemas"]["StepStatus"][];
         };
-        /** ToolOut */
+        /**
+         * ToolOut
+         * @description A tool of an agent. `schema` is that of its arguments; `timeout_ms`: how long a call of it may take.
+         */
         ToolOut: {
             /** Description */
             description?: string | null;
@@ -3158,6 +3460,10 @@ export interface components {
              * @default []
              */
             policy: components["schemas"]["RuleOut"][];
+            /** Schema */
+            schema?: unknown;
+            /** Timeout Ms */
+            timeout_ms?: number | null;
         };
         /**
          * ToolSwitchOut
@@ -3774,10 +4080,14 @@ export interface operations {
         parameters: {
             query?: {
                 agent?: string | null;
+                /** @description What they are ordered by: when they were asked, or when they were closed, without open ones. */
+                by?: "created" | "resolved";
                 created_after?: string | null;
                 created_before?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
+                /** @description About this effect: leave for it, or what became of it. */
+                effect_id?: string | null;
                 /** @description How many rows a page has at most. */
                 limit?: number;
                 /** @description Asked at least so many seconds ago. */
@@ -4160,7 +4470,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_EffectOut_"];
+                    "application/json": components["schemas"]["Page_EffectRow_"];
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -4688,6 +4998,8 @@ export interface operations {
         parameters: {
             query?: {
                 agent?: string | null;
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 created_after?: string | null;
                 created_before?: string | null;
                 /** @description `next_cursor` of the page before, as it was given. */
@@ -4797,7 +5109,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The run, or with `Accept: text/event-stream` its events from `run.queued` on. */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -4893,6 +5205,8 @@ export interface operations {
     get_run_v1_runs__run_id__get: {
         parameters: {
             query?: {
+                /** @description Leave out what is larger than so many bytes of JSON. */
+                bytes_max?: number | null;
                 /** @description Seconds to hold the answer until the run ended, or waits for something. */
                 wait?: number;
             };
@@ -5091,6 +5405,8 @@ export interface operations {
     list_children_v1_runs__run_id__children_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
@@ -5525,13 +5841,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -5620,6 +5937,8 @@ export interface operations {
     list_forks_v1_runs__run_id__forks_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */
@@ -5826,6 +6145,96 @@ export interface operations {
             };
         };
     };
+    list_replays_v1_runs__run_id__replays_get: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before, as it was given. */
+                cursor?: string | null;
+                /** @description How many rows a page has at most. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReplayRow_"];
+                };
+            };
+            /** @description The body is not JSON, or a cursor is not one of this list. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential does not carry the route's scope, or who asks may not do this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such resource, or it is not yours to see. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value does not fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now (`Retry-After`); or, with code `outcome_unknown`, perhaps done: repeat with the same key. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_replay_v1_runs__run_id__replays__replay_id__get: {
         parameters: {
             query?: never;
@@ -5914,7 +6323,10 @@ export interface operations {
     };
     retry_run_v1_runs__run_id__retry_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Seconds to hold the answer until the run ended, or waits for something. */
+                wait?: number;
+            };
             header?: {
                 /** @description Printable ASCII. The same key and body again, within 7 days, answers the same and does nothing. */
                 "Idempotency-Key"?: string | null;
@@ -5930,13 +6342,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -7314,13 +7727,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -7610,13 +8024,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description The run, or with `Accept: text/event-stream` its events, from the first that this request made on. */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RunOut"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The body is not JSON, or a cursor is not one of this list. */
@@ -7705,6 +8120,8 @@ export interface operations {
     list_thread_runs_v1_threads__thread_id__runs_get: {
         parameters: {
             query?: {
+                /** @description Leave out each input and output that is larger than so many bytes of JSON. */
+                bytes_max?: number;
                 /** @description `next_cursor` of the page before, as it was given. */
                 cursor?: string | null;
                 /** @description How many rows a page has at most. */

@@ -7,7 +7,8 @@ export interface ServerEvent {
 }
 
 export class SseParser {
-  private rest = "";
+  /** Characters of a line whose end has not come, in the pieces they came in: a line of megabytes is put together once. */
+  private pieces: string[] = [];
   private type = "";
   private data: string[] = [];
   private id: string | null = null;
@@ -15,8 +16,11 @@ export class SseParser {
   /** The events that are complete with these characters. Comments (pings) give none. */
   push(text: string): ServerEvent[] {
     const found: ServerEvent[] = [];
-    const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.rest = lines.pop() ?? "";
+    const mayEnd = /[\r\n]/.test(text) || (this.pieces.at(-1)?.endsWith("\r") ?? false);
+    this.pieces.push(text);
+    if (!mayEnd) return found;
+    const lines = this.pieces.join("").split(/\r\n|\n|\r(?!$)/);
+    this.pieces = [lines.pop() ?? ""];
     for (const line of lines) {
       const event = this.line(line);
       if (event !== null) found.push(event);

@@ -19,6 +19,7 @@ export type AgentVersion = Schemas["AgentVersionOut"];
 export type ApprovalRow = Schemas["ApprovalRow"];
 export type Approval = Schemas["ApprovalOut"];
 export type ApprovalStatus = Schemas["ApprovalStatus"];
+export type EffectRow = Schemas["EffectRow"];
 export type Effect = Schemas["EffectOut"];
 export type EffectStatus = Schemas["EffectStatus"];
 export type RunState = Schemas["RunStateOut"];

@@ -1,49 +1,18 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
-import {
-  Activity,
-  Bot,
-  Command,
-  Inbox,
-  Keyboard,
-  LayoutDashboard,
-  LogOut,
-  type LucideIcon,
-  Menu as MenuIcon,
-  MessageSquare,
-  Monitor,
-  Moon,
-  ShieldAlert,
-  Sun,
-  UserRound,
-  X,
-} from "lucide-react";
-import { useState } from "react";
+import { Command, Keyboard, LogOut, Menu as MenuIcon, Monitor, Moon, Sun, UserRound, X } from "lucide-react";
+import { useRef, useState } from "react";
 import { useLive } from "~/api/hooks";
 import { type Me, may, signOut } from "~/api/session";
 import { IconButton } from "~/design/Button";
 import { Kbd } from "~/design/Facts";
 import { Menu } from "~/design/Menu";
+import { toastError } from "~/design/Toasts";
+import { useHotkeys } from "~/lib/hotkeys";
 import { setTheme, useTheme } from "~/lib/theme";
-import { type Attention, attention } from "./attention";
-
-interface Place {
-  readonly to: string;
-  readonly label: string;
-  readonly icon: LucideIcon;
-  readonly scope: string;
-  readonly counts?: keyof Attention;
-}
-
-const PLACES: readonly Place[] = [
-  { to: "/", label: "Overview", icon: LayoutDashboard, scope: "runs:read" },
-  { to: "/chat", label: "Chat", icon: MessageSquare, scope: "threads:read" },
-  { to: "/approvals", label: "Approvals", icon: Inbox, scope: "approvals:read", counts: "approvals" },
-  { to: "/runs", label: "Runs", icon: Activity, scope: "runs:read" },
-  { to: "/effects", label: "Effects", icon: ShieldAlert, scope: "effects:read", counts: "effects" },
-  { to: "/agents", label: "Agents", icon: Bot, scope: "agents:read" },
-];
+import { attention } from "./attention";
+import { placesOf } from "./places";
 
 export function Nav({
   me,
@@ -55,21 +24,30 @@ export function Nav({
   onShortcuts: () => void;
 }) {
   const [open, setOpen] = useState(false);
+  const opener = useRef<HTMLButtonElement>(null);
+  const close = (): void => {
+    setOpen(false);
+    opener.current?.focus();
+  };
+  useHotkeys(open ? [{ keys: "escape", does: "Close the navigation", group: "Everywhere", run: close }] : []);
   const waiting = useQuery(attention(me));
-  const places = PLACES.filter((place) => may(me, place.scope));
+  const places = placesOf(me);
   const total = waiting.data?.approvals ?? 0; // an unknown effect of a run under way is a question, too
   return (
     <header className="shrink-0 sm:flex">
       <div className="flex h-11 shrink-0 items-center gap-2 border-b border-line bg-surface px-2 sm:hidden">
         <IconButton
+          ref={opener}
           label={open ? "Close the navigation" : "Open the navigation"}
           aria-expanded={open}
+          aria-controls="navigation"
           onClick={() => setOpen(!open)}
         >
           {open ? <X size={18} /> : <MenuIcon size={18} />}
         </IconButton>
         <Brand />
         <span className="grow" />
+        <Fresh me={me} word="" />
         {total > 0 && <Count n={total} label="things wait for somebody" />}
         <IconButton label="Search and commands" onClick={onPalette}>
           <Command size={16} />
@@ -84,9 +62,13 @@ export function Nav({
         <div className="hidden h-13 items-center px-4 sm:flex">
           <Brand />
         </div>
-        <nav aria-label="Main" className="flex flex-col gap-0.5 p-2">
+        <nav
+          id="navigation"
+          aria-label="Main"
+          className="flex min-h-0 flex-col gap-0.5 overflow-y-auto p-2 max-sm:max-h-[60dvh]"
+        >
           {places.map(({ to, label, icon: Icon, counts }) => {
-            const n = counts === undefined ? 0 : (waiting.data?.[counts] ?? 0);
+            const n = counts === undefined ? 0 : (waiting.data?.[counts.of] ?? 0);
             return (
               <Link
                 key={to}
@@ -98,9 +80,9 @@ export function Nav({
               >
                 <Icon size={16} aria-hidden className="shrink-0" />
                 <span className="grow sm:sr-only lg:not-sr-only lg:grow">{label}</span>
-                {n > 0 && (
+                {counts !== undefined && n > 0 && (
                   <span className="sm:absolute sm:-right-0.5 sm:-top-0.5 lg:static">
-                    <Count n={n} label={counts === "approvals" ? "pending" : "unknown"} />
+                    <Count n={n} label={counts.label} />
                   </span>
                 )}
               </Link>
@@ -141,19 +123,40 @@ const Count = ({ n, label }: { n: number; label: string }) => (
   </span>
 );
 
-const LIVE = {
-  live: ["bg-good", "Live"],
-  connecting: ["bg-warn animate-breathe", "Connecting…"],
-  offline: ["bg-bad", "Offline"],
+const FRESH = {
+  live: ["bg-good", "Live", "Live"],
+  connecting: ["bg-warn animate-breathe", "Connecting…", "Connecting…"],
+  offline: ["bg-bad", "Offline", "Offline"],
+  resting: ["bg-warn", "Every 10 s", "Other tabs have the connections that a browser allows."],
+  polling: ["bg-warn", "Every 15 s", "Following changes takes runs:read."],
 } as const;
 
+/** How new what is shown is. On a phone only when it is not. */
+function Fresh({ me, className, word }: { me: Me; className?: string; word: string }) {
+  const followed = useLive();
+  const state = may(me, "runs:read") ? followed : "polling";
+  const [dot, said, why] = FRESH[state];
+  return (
+    <span
+      role="status"
+      className={clsx("flex h-8 items-center gap-1.5 px-2 text-xs text-ink-3", className)}
+      title={why}
+    >
+      <span aria-hidden className={clsx("size-2 rounded-full", dot)} />
+      <span className={state === "live" ? "sr-only" : word}>{said}</span>
+    </span>
+  );
+}
+
 function Foot({ me, onPalette, onShortcuts }: { me: Me; onPalette: () => void; onShortcuts: () => void }) {
-  const state = useLive();
   const theme = useTheme();
-  const [dot, said] = LIVE[state];
   const leave = async (): Promise<void> => {
-    await signOut();
-    location.reload();
+    try {
+      await signOut();
+      location.reload();
+    } catch (error) {
+      toastError("You are still signed in.", error);
+    }
   };
   return (
     <div className="flex flex-col gap-1 border-t border-line p-2">
@@ -209,10 +212,7 @@ function Foot({ me, onPalette, onShortcuts }: { me: Me; onPalette: () => void; o
               : []),
           ]}
         />
-        <span role="status" className="flex h-8 items-center gap-1.5 px-2 text-xs text-ink-3" title={said}>
-          <span aria-hidden className={clsx("size-2 rounded-full", dot)} />
-          <span className={state === "live" ? "sr-only" : "sm:sr-only lg:not-sr-only"}>{said}</span>
-        </span>
+        <Fresh me={me} className="max-sm:hidden" word="sm:sr-only lg:not-sr-only" />
       </div>
     </div>
   );

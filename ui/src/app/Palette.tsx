@@ -2,29 +2,23 @@
 
 import { useQuery } from "@tanstack/react-query";
 import clsx from "clsx";
-import {
-  Activity,
-  Bot,
-  CornerDownLeft,
-  Inbox,
-  LayoutDashboard,
-  MessageSquare,
-  Monitor,
-  Moon,
-  ShieldAlert,
-  Sun,
-} from "lucide-react";
+import { Activity, Bot, CornerDownLeft, Monitor, Moon, Sun } from "lucide-react";
 import { Dialog } from "radix-ui";
 import { type KeyboardEvent, type ReactNode, useEffect, useId, useMemo, useRef, useState } from "react";
 import { api, body } from "~/api/client";
 import { useAgents } from "~/api/hooks";
 import { keys } from "~/api/keys";
+import { type Me, may } from "~/api/session";
 import type { Page, Run } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Id } from "~/design/Facts";
-import { oneLine, textOf } from "~/lib/text";
+import { useReturn } from "~/design/returning";
+import { isOnToast } from "~/design/Toasts";
+import { nameOf } from "~/lib/hotkeys";
+import { oneLine, saidTo } from "~/lib/text";
 import { setTheme } from "~/lib/theme";
 import { useGo } from "./go";
+import { placesOf } from "./places";
 
 interface Command {
   readonly id: string;
@@ -38,46 +32,66 @@ interface Command {
 const RECENT_RUNS = 8;
 const SHOWN_MAX = 40;
 
-export function Palette({ open, onClose }: { open: boolean; onClose: () => void }) {
+export function Palette({ me, open, onClose }: { me: Me; open: boolean; onClose: () => void }) {
+  const went = useRef(false);
+  const giveBack = useReturn(open);
   return (
     <Dialog.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Dialog.Portal>
         <Dialog.Overlay className="fixed inset-0 z-40 bg-scrim" />
         <Dialog.Content
           aria-describedby={undefined}
+          aria-modal
+          onInteractOutside={(event) => isOnToast(event.target) && event.preventDefault()}
+          onCloseAutoFocus={(event) => {
+            if (went.current)
+              event.preventDefault(); // the page that was gone to has the focus
+            else giveBack(event);
+            went.current = false;
+          }}
           className="fixed left-1/2 top-[12dvh] z-50 flex max-h-[70dvh] w-[calc(100vw-1.5rem)] max-w-xl -translate-x-1/2 flex-col overflow-hidden rounded-lg border border-line bg-raised shadow-pop"
         >
           <Dialog.Title className="sr-only">Search and commands</Dialog.Title>
-          <Commands onClose={onClose} />
+          <Commands
+            me={me}
+            onChosen={() => {
+              went.current = true;
+              onClose();
+            }}
+          />
         </Dialog.Content>
       </Dialog.Portal>
     </Dialog.Root>
   );
 }
 
-function Commands({ onClose }: { onClose: () => void }) {
+function Commands({ me, onChosen }: { me: Me; onChosen: () => void }) {
   const [asked, setAsked] = useState("");
-  const [at, setAt] = useState(0);
+  /** By its id: what is found may grow at any place while somebody reaches for a key. */
+  const [chosenId, setChosenId] = useState<string | null>(null);
   const list = useId();
   const chosen = useRef<HTMLDivElement>(null);
-  const commands = useCommands();
+  const commands = useCommands(me);
   const found = useMemo(() => matching(asked, commands), [asked, commands]);
-  const current = Math.min(at, Math.max(0, found.length - 1));
+  const current = Math.max(
+    0,
+    found.findIndex((one) => one.id === chosenId),
+  );
   // biome-ignore lint/correctness/useExhaustiveDependencies: brought into view whenever another one is chosen
   useEffect(() => {
     chosen.current?.scrollIntoView({ block: "nearest" }); // in braces: browsers answer with a promise, no clean-up
   }, [current]);
   const run = (command: Command | undefined): void => {
     if (command === undefined) return;
-    onClose();
+    onChosen();
     command.run();
   };
   const pressed = (event: KeyboardEvent): void => {
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
     if (step !== 0) {
       event.preventDefault();
-      setAt((current + step + found.length) % Math.max(1, found.length));
-    } else if (event.key === "Enter" && !event.nativeEvent.isComposing) {
+      setChosenId(found[(current + step + found.length) % Math.max(1, found.length)]?.id ?? null);
+    } else if (nameOf(event.nativeEvent) === "enter" && !event.nativeEvent.isComposing) {
       event.preventDefault();
       run(found[current]);
     }
@@ -85,31 +99,36 @@ function Commands({ onClose }: { onClose: () => void }) {
   return (
     <>
       <input
-        autoFocus
         role="combobox"
         aria-label="Search and commands"
         aria-expanded
+        aria-autocomplete="list"
+        autoComplete="off"
+        spellCheck={false}
         aria-controls={list}
         aria-activedescendant={found[current] ? `${list}-${current}` : undefined}
         placeholder="Go to, start, or paste an id…"
         value={asked}
         onChange={(event) => {
           setAsked(event.target.value);
-          setAt(0);
+          setChosenId(null);
         }}
         onKeyDown={pressed}
-        className="h-12 w-full border-b border-line bg-transparent px-4 text-base text-ink outline-none placeholder:text-ink-3"
+        className="h-12 w-full shrink-0 focus-visible:-outline-offset-2 border-b border-line bg-transparent px-4 text-base text-ink placeholder:text-ink-3"
       />
+      <p
+        role="status"
+        className={found.length === 0 ? "px-4 py-8 text-center text-sm text-ink-2" : "sr-only"}
+      >
+        {found.length === 0 ? "Nothing is called that." : ""}
+      </p>
       <div
         id={list}
         role="listbox"
         aria-label="Commands"
         tabIndex={-1}
-        className="min-h-0 grow overflow-y-auto p-2"
+        className={clsx("min-h-0 grow overflow-y-auto p-2", found.length === 0 && "hidden")}
       >
-        {found.length === 0 && (
-          <p className="px-2 py-6 text-center text-sm text-ink-2">Nothing is called that.</p>
-        )}
         {found.map((command, index) => (
           <div key={command.id}>
             {command.group !== found[index - 1]?.group && (
@@ -127,7 +146,7 @@ function Commands({ onClose }: { onClose: () => void }) {
               role="option"
               tabIndex={-1}
               aria-selected={index === current}
-              onMouseMove={() => setAt(index)}
+              onMouseMove={() => setChosenId(command.id)}
               onClick={() => run(command)}
               className={clsx(
                 "flex h-9 cursor-pointer items-center gap-2.5 rounded-md px-2 text-sm",
@@ -156,55 +175,38 @@ const PLACE_OF: Readonly<Record<string, (id: string) => string>> = {
   eff: (id) => `/effects?effect=${id}`,
 };
 
-function useCommands(): (asked: string) => readonly Command[] {
+function useCommands(me: Me): (asked: string) => readonly Command[] {
   const go = useGo();
-  const agents = useAgents();
+  const agents = useAgents(may(me, "agents:read"));
   const runs = useQuery({
+    enabled: may(me, "runs:read"),
     queryKey: keys.runs({ recent: RECENT_RUNS }),
     queryFn: ({ signal }) =>
       body(api.GET("/v1/runs", { params: { query: { limit: RECENT_RUNS } }, signal })) as Promise<Page<Run>>,
   });
   return useMemo(() => {
-    const places: readonly Command[] = [
-      {
-        id: "overview",
-        label: "Overview",
+    const places = placesOf(me).map(
+      ({ to, label, icon: Icon }): Command => ({
+        id: to,
+        label,
         group: "Go to",
-        icon: <LayoutDashboard size={15} />,
-        run: () => go("/"),
-      },
-      {
-        id: "chat",
-        label: "Chat",
-        group: "Go to",
-        icon: <MessageSquare size={15} />,
-        run: () => go("/chat"),
-      },
-      {
-        id: "approvals",
-        label: "Approvals",
-        group: "Go to",
-        icon: <Inbox size={15} />,
-        run: () => go("/approvals"),
-      },
-      { id: "runs", label: "Runs", group: "Go to", icon: <Activity size={15} />, run: () => go("/runs") },
-      {
-        id: "failed",
-        label: "Failed runs",
-        group: "Go to",
-        icon: <Activity size={15} />,
-        run: () => go("/runs?status=failed"),
-      },
-      {
-        id: "effects",
-        label: "Effects",
-        group: "Go to",
-        icon: <ShieldAlert size={15} />,
-        run: () => go("/effects"),
-      },
-      { id: "agents", label: "Agents", group: "Go to", icon: <Bot size={15} />, run: () => go("/agents") },
-    ];
-    const chats = (agents.data ?? []).map(
+        icon: <Icon size={15} />,
+        run: () => go(to),
+      }),
+    );
+    const failed: readonly Command[] = may(me, "runs:read")
+      ? [
+          {
+            id: "failed",
+            label: "Failed runs",
+            group: "Go to",
+            icon: <Activity size={15} />,
+            run: () => go("/runs?status=failed"),
+          },
+        ]
+      : [];
+    const startable = may(me, "runs:write") ? (agents.data ?? []) : [];
+    const chats = startable.map(
       (agent): Command => ({
         id: `agent-${agent.id}`,
         label: `${agent.kind === "workflow" ? "Start" : "Chat with"} ${agent.name}`,
@@ -217,7 +219,7 @@ function useCommands(): (asked: string) => readonly Command[] {
     const recent = (runs.data?.data ?? []).map(
       (run): Command => ({
         id: run.id,
-        label: `${run.agent}: ${oneLine(textOf(run.input), 80) || "run"}`,
+        label: `${run.agent}: ${oneLine(saidTo(run), 80) || "run"}`,
         group: "Recent runs",
         icon: <Activity size={15} />,
         hint: <Status status={run.status} quiet />,
@@ -261,9 +263,9 @@ function useCommands(): (asked: string) => readonly Command[] {
             run: () => go(place(id)),
           },
         ];
-      return [...places, ...chats, ...recent, ...themes];
+      return [...places, ...failed, ...chats, ...recent, ...themes];
     };
-  }, [agents.data, runs.data, go]);
+  }, [me, agents.data, runs.data, go]);
 }
 
 /** All words of what was asked occur, in any order; at most as many as can be looked over. */

@@ -8,92 +8,102 @@ import {
   lazyRouteComponent,
 } from "@tanstack/react-router";
 import { BASE_PATH } from "~/api/client";
-import { ErrorState } from "~/design/States";
 import { NotFound } from "./NotFound";
+import { PageError, PartMissing } from "./PageError";
 import { Shell } from "./Shell";
 import * as search from "./search";
+
+/** A page in a chunk of its own. That it cannot be had is told apart from that it fails. */
+const part: typeof lazyRouteComponent = (load, name) =>
+  lazyRouteComponent(
+    () =>
+      load().catch((error: unknown) => {
+        throw new PartMissing(error);
+      }),
+    name,
+  );
 
 const rootRoute = createRootRouteWithContext<{ cache: QueryClient }>()({
   component: Shell,
   notFoundComponent: NotFound,
-  errorComponent: ({ error, reset }) => <ErrorState error={error} onRetry={reset} what="This page" />,
+  errorComponent: PageError,
 });
 
 const overview = createRoute({
   getParentRoute: () => rootRoute,
   path: "/",
   validateSearch: search.overview,
-  component: lazyRouteComponent(() => import("~/pages/overview/OverviewPage"), "OverviewPage"),
+  component: part(() => import("~/pages/overview/OverviewPage"), "OverviewPage"),
 });
 
 const chat = createRoute({
   getParentRoute: () => rootRoute,
   path: "/chat",
   validateSearch: search.chat,
-  component: lazyRouteComponent(() => import("~/pages/chat/ChatPage"), "ChatPage"),
+  component: part(() => import("~/pages/chat/ChatPage"), "ChatPage"),
 });
 
 const chatThread = createRoute({
   getParentRoute: () => rootRoute,
   path: "/chat/$threadId",
   validateSearch: search.chat,
-  component: lazyRouteComponent(() => import("~/pages/chat/ChatPage"), "ChatPage"),
+  component: part(() => import("~/pages/chat/ChatPage"), "ChatPage"),
 });
 
 const approvals = createRoute({
   getParentRoute: () => rootRoute,
   path: "/approvals",
   validateSearch: search.approvals,
-  component: lazyRouteComponent(() => import("~/pages/approvals/ApprovalsPage"), "ApprovalsPage"),
+  component: part(() => import("~/pages/approvals/ApprovalsPage"), "ApprovalsPage"),
 });
 
 const approval = createRoute({
   getParentRoute: () => rootRoute,
   path: "/approvals/$approvalId",
   validateSearch: search.approvals,
-  component: lazyRouteComponent(() => import("~/pages/approvals/ApprovalsPage"), "ApprovalsPage"),
+  component: part(() => import("~/pages/approvals/ApprovalsPage"), "ApprovalsPage"),
 });
 
 const runs = createRoute({
   getParentRoute: () => rootRoute,
   path: "/runs",
   validateSearch: search.runs,
-  component: lazyRouteComponent(() => import("~/pages/runs/RunsPage"), "RunsPage"),
+  component: part(() => import("~/pages/runs/RunsPage"), "RunsPage"),
 });
 
 const run = createRoute({
   getParentRoute: () => rootRoute,
   path: "/runs/$runId",
   validateSearch: search.run,
-  component: lazyRouteComponent(() => import("~/pages/run/RunPage"), "RunPage"),
+  component: part(() => import("~/pages/run/RunPage"), "RunPage"),
 });
 
 const diff = createRoute({
   getParentRoute: () => rootRoute,
   path: "/runs/$runId/diff/$otherId",
   validateSearch: search.diff,
-  component: lazyRouteComponent(() => import("~/pages/travel/DiffPage"), "DiffPage"),
+  component: part(() => import("~/pages/travel/DiffPage"), "DiffPage"),
 });
 
 const effects = createRoute({
   getParentRoute: () => rootRoute,
   path: "/effects",
   validateSearch: search.effects,
-  component: lazyRouteComponent(() => import("~/pages/effects/EffectsPage"), "EffectsPage"),
+  component: part(() => import("~/pages/effects/EffectsPage"), "EffectsPage"),
 });
 
 const agents = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents",
   validateSearch: search.agents,
-  component: lazyRouteComponent(() => import("~/pages/agents/AgentsPage"), "AgentsPage"),
+  component: part(() => import("~/pages/agents/AgentsPage"), "AgentsPage"),
 });
 
 const agent = createRoute({
   getParentRoute: () => rootRoute,
   path: "/agents/$agentId",
   validateSearch: search.agent,
-  component: lazyRouteComponent(() => import("~/pages/agents/AgentPage"), "AgentPage"),
+  component: part(() => import("~/pages/agents/AgentPage"), "AgentPage"),
 });
 
 const tree = rootRoute.addChildren([
@@ -117,6 +127,7 @@ export const makeRouter = (cache: QueryClient) =>
     context: { cache },
     defaultPreload: "intent",
     defaultPendingMs: 150,
+    defaultErrorComponent: PageError,
     scrollRestoration: true,
   });
 

@@ -13,7 +13,8 @@ const text = (value: unknown): string | undefined =>
       : undefined;
 
 const whole = (value: unknown): number | undefined => {
-  const n = typeof value === "number" ? value : typeof value === "string" ? Number(value) : Number.NaN;
+  const isText = typeof value === "string" && /^\d+$/.test(value);
+  const n = typeof value === "number" ? value : isText ? Number(value) : Number.NaN;
   return Number.isSafeInteger(n) && n >= 0 ? n : undefined;
 };
 
@@ -72,6 +73,9 @@ export const runs = (given: Given) =>
     status: oneOf(given.status, RUN_STATUSES),
     agent: text(given.agent),
     tag: text(given.tag),
+    external: text(given.external),
+    /** The principal who started them. */
+    by: text(given.by),
     version: text(given.version),
     thread: text(given.thread),
     since: text(given.since),
@@ -98,6 +102,7 @@ export const run = (given: Given) =>
     outcome: oneOf(given.outcome, STEP_OUTCOMES),
     q: text(given.q),
     fork: flag(given.fork),
+    retry: flag(given.retry),
     /** The replay whose result is shown. */
     replay: text(given.replay),
   });

@@ -2,6 +2,7 @@
 
 import { useState } from "react";
 import { ROOT } from "~/api/client";
+import { useMe } from "~/api/session";
 import { Dialog } from "~/design/Dialog";
 import { CopyButton } from "~/design/Facts";
 import { Segmented } from "~/design/Segmented";
@@ -12,7 +13,8 @@ const SHOWN_CHARS = 20_000;
 
 export function SnippetDialog({ call, onClose }: { call: ApiCall | null; onClose: () => void }) {
   const [language, setLanguage] = useState<"curl" | "python">("curl");
-  const server = `${location.origin}${ROOT}`;
+  const me = useMe();
+  const server = { url: `${location.origin}${ROOT}`, keyed: me.data?.via !== "local" };
   const code = call === null ? "" : language === "curl" ? asCurl(server, call) : asPython(server, call);
   return (
     <Dialog
@@ -20,7 +22,11 @@ export function SnippetDialog({ call, onClose }: { call: ApiCall | null; onClose
       onClose={onClose}
       wide
       title="As code"
-      description="The request that this was. It reads the key from HOLDFAST_API_KEY."
+      description={
+        server.keyed
+          ? "The same request, for a shell or a program. It reads the key from HOLDFAST_API_KEY."
+          : "The same request, for a shell or a program."
+      }
     >
       <div className="mb-2 flex items-center justify-between gap-2">
         <Segmented

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { asCurl, asPython, forkCall, pythonLiteral, resolveCall, shellQuoted, startCall } from "./snippets";
 
-const SERVER = "http://127.0.0.1:8484";
+const SERVER = { url: "http://127.0.0.1:8484", keyed: true };
 
 it("writes a start as curl", () => {
   expect(asCurl(SERVER, startCall({ agent: "support", input: "Where's 7?", thread_id: "thr_1" }))).toBe(
@@ -39,6 +39,24 @@ it("writes decisions and forks", () => {
   expect(fork).toContain('"http://127.0.0.1:8484/v1/runs/run_1/fork"');
   expect(fork).toContain('"output": False,');
   expect(fork).toContain("answer.raise_for_status()");
+});
+
+it("asks for no key where none is needed", () => {
+  const open = { ...SERVER, keyed: false };
+  const call = startCall({ agent: "a", input: "b" });
+  expect(asCurl(open, call)).not.toContain("authorization");
+  expect(asPython(open, call)).not.toContain("os");
+  expect(asPython(open, { method: "GET", path: "/v1/me" })).not.toContain("headers");
+});
+
+it("hands over what is too long for a word by its input", () => {
+  const code = asCurl(SERVER, startCall({ agent: "a", input: "'x".repeat(20_000) }));
+  expect(code).toContain(`--data-binary @- <<'END_OF_JSON'\n{"agent":"a","input":"'x'x`);
+  expect(code.endsWith('"}\nEND_OF_JSON')).toBe(true);
+});
+
+it("escapes what a terminal would take for a key, or turn around", () => {
+  expect(asCurl(SERVER, startCall({ agent: "a", input: "\u007f\u202e" }))).toContain('"\\u007f\\u202e"');
 });
 
 it("follows a start in Python", () => {

@@ -1,7 +1,9 @@
 /**
  * Requests as code: curl for a shell, Python with httpx for a program. What a value says never gets out of its quotes.
- * The key is read from the environment: no snippet holds a credential.
+ * The key, where one is needed, is read from the environment: no snippet holds a credential.
  */
+
+import { isRaw } from "./exact";
 
 export interface ApiCall {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -51,15 +53,27 @@ export const forkCall = (
 /** A word for a POSIX shell. */
 export const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-export function asCurl(server: string, call: ApiCall): string {
-  const lines = [`curl ${call.streams ? "-sN" : "-s"} -X ${call.method} ${shellQuoted(server + call.path)}`];
-  lines.push('-H "authorization: Bearer $HOLDFAST_API_KEY"');
+/** Where requests go, and whether they have to show a key. */
+export interface Target {
+  readonly url: string;
+  readonly keyed: boolean;
+}
+
+/** A shell passes no longer word to a program. What is longer goes in by its input. */
+const WORD_CHARS_MAX = 30_000;
+const END = "END_OF_JSON";
+
+export function asCurl({ url, keyed }: Target, call: ApiCall): string {
+  const lines = [`curl ${call.streams ? "-sN" : "-s"} -X ${call.method} ${shellQuoted(url + call.path)}`];
+  if (keyed) lines.push('-H "authorization: Bearer $HOLDFAST_API_KEY"');
   if (call.streams) lines.push("-H 'accept: text/event-stream'");
-  if (call.body !== undefined) {
-    lines.push("-H 'content-type: application/json'");
-    lines.push(`--data-raw ${shellQuoted(JSON.stringify(call.body))}`);
-  }
-  return lines.join(" \\\n  ");
+  if (call.body === undefined) return lines.join(" \\\n  ");
+  const sent = visible(JSON.stringify(call.body));
+  lines.push("-H 'content-type: application/json'");
+  const long = sent.length > WORD_CHARS_MAX;
+  lines.push(long ? `--data-binary @- <<'${END}'` : `--data-raw ${shellQuoted(sent)}`);
+  const command = lines.join(" \\\n  ");
+  return long ? `${command}\n${sent}\n${END}` : command;
 }
 
 const INDENT = "    ";
@@ -71,6 +85,7 @@ export function pythonLiteral(value: unknown, indent = ""): string {
   if (value === false) return "False";
   if (typeof value === "number") return Number.isFinite(value) ? String(value) : "None";
   if (typeof value === "string") return pythonText(value);
+  if (isRaw(value)) return value.rawJSON;
   const deeper = indent + INDENT;
   if (Array.isArray(value)) {
     if (value.length === 0) return "[]";
@@ -84,26 +99,30 @@ export function pythonLiteral(value: unknown, indent = ""): string {
   return `{\n${lines.join("")}${indent}}`;
 }
 
-/** JSON's escapes are Python's, too. What turns the direction of text, or cannot be seen, is escaped as well. */
-function pythonText(text: string): string {
-  const written = JSON.stringify(text).replaceAll("\u007f", "\\x7f");
-  return written.replace(
-    /[\u0080-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g,
+/** JSON's escapes of a text are Python's, too. */
+const pythonText = (text: string): string => visible(JSON.stringify(text));
+
+/** What turns the direction of text, cannot be seen, or is a key when it is pasted, as JSON's escape for it. */
+const visible = (json: string): string =>
+  json.replace(
+    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g,
     (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
-}
 
-export function asPython(server: string, call: ApiCall): string {
+export function asPython({ url, keyed }: Target, call: ApiCall): string {
+  const headers = [
+    ...(keyed ? ['"authorization": f"Bearer {os.environ[\'HOLDFAST_API_KEY\']}"'] : []),
+    ...(call.streams ? ['"accept": "text/event-stream"'] : []),
+  ];
   const given = [
     pythonText(call.method),
-    pythonText(server + call.path),
-    'headers={"authorization": f"Bearer {os.environ[\'HOLDFAST_API_KEY\']}"' +
-      `${call.streams ? ', "accept": "text/event-stream"' : ""}}`,
+    pythonText(url + call.path),
+    ...(headers.length > 0 ? [`headers={${headers.join(", ")}}`] : []),
     ...(call.body === undefined ? [] : [`json=${pythonLiteral(call.body, INDENT)}`]),
     "timeout=60",
   ];
   const indented = given.map((one) => `${INDENT}${one},\n`).join("");
-  const head = "import os\n\nimport httpx\n\n";
+  const head = keyed ? "import os\n\nimport httpx\n\n" : "import httpx\n\n";
   if (call.streams)
     return `${head}with httpx.stream(\n${indented}) as answer:
     answer.raise_for_status()

@@ -35,7 +35,9 @@ export function AnyValue({
   titled = false,
 }: AnyValueProps) {
   const known = fieldOf(schema, schema).shape;
-  const [view, setView] = useState<View>(typeof value === "string" ? "text" : first);
+  const [view, setView] = useState<View>(() =>
+    value === undefined ? first : typeof value === "string" ? "text" : "json",
+  );
   const look = (next: View): void => {
     onChange(undefined);
     onValid?.(true);

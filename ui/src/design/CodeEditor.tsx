@@ -2,11 +2,12 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { json, jsonParseLinter } from "@codemirror/lang-json";
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { linter } from "@codemirror/lint";
-import { EditorState } from "@codemirror/state";
-import { EditorView, highlightSpecialChars, keymap, lineNumbers } from "@codemirror/view";
+import { EditorState, Transaction } from "@codemirror/state";
+import { EditorView, highlightSpecialChars, keymap, lineNumbers, type ViewUpdate } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { getNonce } from "get-nonce";
-import { useEffect, useRef } from "react";
+import { useEffect, useLayoutEffect, useRef } from "react";
+import { flushSync } from "react-dom";
 import type { JsonEditorProps } from "./Json";
 
 const THEME = EditorView.theme({
@@ -62,20 +63,24 @@ const OVER_SELECTION = EditorView.domEventHandlers({
   },
 });
 
+const isTyped = (update: ViewUpdate): boolean =>
+  update.transactions.some((one) => one.annotation(Transaction.userEvent) !== undefined);
+
 export default function CodeEditor({ value, onChange, label, minHeight = "6rem" }: JsonEditorProps) {
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const changed = useRef(onChange);
-  const first = useRef(value);
-  useEffect(() => {
+  const latest = useRef(value);
+  useLayoutEffect(() => {
     changed.current = onChange;
+    latest.current = value;
   });
   useEffect(() => {
     if (place.current === null) return;
     const editor = new EditorView({
       parent: place.current,
       state: EditorState.create({
-        doc: first.current,
+        doc: latest.current,
         extensions: [
           lineNumbers(),
           history(),
@@ -96,7 +101,11 @@ export default function CodeEditor({ value, onChange, label, minHeight = "6rem" 
           // Tab moves on to the next control, and Ctrl+Enter sends: a form must never hold the keyboard.
           keymap.of([...defaultKeymap.filter(({ key }) => key !== "Mod-Enter"), ...historyKeymap]),
           EditorView.updateListener.of((update) => {
-            if (update.docChanged) changed.current(update.state.doc.toString());
+            if (!update.docChanged) return;
+            const tell = (): void => changed.current(update.state.doc.toString());
+            // A key that sends what is written may come next: it must not find what was written before.
+            if (isTyped(update)) flushSync(tell);
+            else tell();
           }),
         ],
       }),

@@ -3,6 +3,8 @@ import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
 import type { ReactNode } from "react";
 import { IconButton } from "./Button";
+import { useReturn } from "./returning";
+import { isOnToast } from "./Toasts";
 
 export interface DialogProps {
   readonly open: boolean;
@@ -16,12 +18,16 @@ export interface DialogProps {
 
 /** A modal question. Escape and the scrim close it; focus goes in and comes back. */
 export function Dialog({ open, onClose, title, description, children, footer, wide = false }: DialogProps) {
+  const giveBack = useReturn(open);
   return (
     <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Radix.Portal>
         <Radix.Overlay className="fixed inset-0 z-40 bg-scrim" />
         <Radix.Content
           {...(description ? {} : { "aria-describedby": undefined })}
+          aria-modal
+          onCloseAutoFocus={giveBack}
+          onInteractOutside={(event) => isOnToast(event.target) && event.preventDefault()}
           className={clsx(
             "fixed left-1/2 top-[8dvh] z-50 flex max-h-[84dvh] w-[calc(100vw-1.5rem)] -translate-x-1/2 flex-col rounded-lg border border-line bg-raised shadow-pop",
             wide ? "max-w-3xl" : "max-w-lg",

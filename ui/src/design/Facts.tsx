@@ -2,12 +2,13 @@
 
 import clsx from "clsx";
 import { Check, Copy } from "lucide-react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import type { Usage } from "~/api/types";
 import { between, cost, duration, exact, relative, short } from "~/lib/format";
 import { caps } from "~/lib/hotkeys";
 import { useNow } from "~/lib/ticking";
 import { IconButton } from "./Button";
+import { toastError } from "./Toasts";
 
 /** When, relative to now; the exact time on hover. */
 export function Time({ at, className }: { at: string | null; className?: string }) {
@@ -61,16 +62,39 @@ export function CopyButton({
   size?: number;
 }) {
   const [done, setDone] = useState(false);
+  useEffect(() => {
+    if (!done) return;
+    const timer = setTimeout(() => setDone(false), 1_200);
+    return () => clearTimeout(timer);
+  }, [done]);
   const copy = async (): Promise<void> => {
-    await navigator.clipboard.writeText(typeof text === "string" ? text : text());
-    setDone(true);
-    setTimeout(() => setDone(false), 1_200);
+    try {
+      await copied(typeof text === "string" ? text : text());
+      setDone(true);
+    } catch (error) {
+      toastError("It was not copied.", error);
+    }
   };
   return (
     <IconButton label={done ? "Copied" : label} size="sm" onClick={() => void copy()} className="!size-6">
       {done ? <Check size={size} className="text-good" /> : <Copy size={size} />}
     </IconButton>
   );
+}
+
+/** Browsers lend the clipboard over HTTPS and to this machine alone; elsewhere the old way is left. */
+async function copied(text: string): Promise<void> {
+  if (navigator.clipboard !== undefined) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  const before = document.activeElement;
+  area.value = text;
+  // Within a dialog the focus may not leave it.
+  (before?.closest("[role=dialog]") ?? document.body).append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (before instanceof HTMLElement) before.focus();
+  if (!done) throw new Error("The browser does not lend its clipboard to this address.");
 }
 
 /** An id: its kind and its last characters, which differ between neighbours; whole on hover and when copied. */

@@ -5,17 +5,20 @@
 
 import clsx from "clsx";
 import { ChevronRight, Download } from "lucide-react";
-import { lazy, Suspense, useMemo, useState } from "react";
+import { Suspense, useMemo, useState } from "react";
 import { bytes, plural } from "~/lib/format";
 import { inert } from "~/lib/text";
 import { Button } from "./Button";
 import { CopyButton } from "./Facts";
+import { Textarea } from "./Field";
+import { lazyOr } from "./lazyOr";
+import { isInexact } from "./schema";
 
 const PIECE = 100;
 const TEXT_CHARS_MAX = 2_000;
 const OPEN_NODES = 40;
 
-const CodeEditor = lazy(() => import("./CodeEditor"));
+const CodeEditor = lazyOr<JsonEditorProps>(() => import("./CodeEditor"), PlainEditor);
 
 export const written = (value: unknown): string => JSON.stringify(value, null, 2) ?? "null";
 
@@ -137,7 +140,7 @@ function Branch({
         type="button"
         aria-expanded={open}
         onClick={() => setOpen(!open)}
-        className="flex max-w-full items-center gap-0.5 rounded-sm text-left hover:bg-hover"
+        className="flex min-h-6 min-w-6 max-w-full items-center gap-0.5 rounded-sm text-left hover:bg-hover"
       >
         <ChevronRight
           size={14}
@@ -180,6 +183,12 @@ const Name = ({ name }: { name: string }) => (
 
 function Leaf({ value }: { value: unknown }) {
   const [all, setAll] = useState(false);
+  if (typeof value === "number" && isInexact(value))
+    return (
+      <span className="text-info" title="It has more digits than a browser keeps; this is rounded.">
+        ≈ {String(value)}
+      </span>
+    );
   if (typeof value !== "string")
     return (
       <span className={clsx(typeof value === "number" ? "text-info" : "text-ink-3")}>{String(value)}</span>
@@ -219,6 +228,20 @@ export interface JsonEditorProps {
   readonly minHeight?: string;
 }
 
+/** The same without colours and marks. */
+function PlainEditor({ value, onChange, label }: JsonEditorProps) {
+  return (
+    <Textarea
+      aria-label={label}
+      rows={8}
+      spellCheck={false}
+      className="font-mono text-xs"
+      value={value}
+      onChange={(event) => onChange(event.target.value)}
+    />
+  );
+}
+
 /** An editor of JSON with its errors marked; loaded when it is first needed. */
 export function JsonEditor(props: JsonEditorProps) {
   return (
@@ -236,12 +259,16 @@ export function JsonEditor(props: JsonEditorProps) {
   );
 }
 
-/** The value that a text of JSON has, or what is wrong with it. */
+const TOO_EXACT =
+  "A number here has more digits than a browser keeps. Write it as a text if that is taken, or send it over the API.";
+
+/** The value that a text of JSON has, or what is wrong with it: also a number that would be sent as another one. */
 export function parsed(
   text: string,
 ): { readonly value: unknown; readonly error: null } | { readonly value: undefined; readonly error: string } {
   try {
-    return { value: JSON.parse(text) as unknown, error: null };
+    const value: unknown = JSON.parse(text);
+    return isInexact(value) ? { value: undefined, error: TOO_EXACT } : { value, error: null };
   } catch (error) {
     return { value: undefined, error: error instanceof Error ? error.message : "This is not JSON." };
   }

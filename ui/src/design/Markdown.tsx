@@ -4,15 +4,17 @@
  */
 
 import clsx from "clsx";
-import { lazy, memo, Suspense, useMemo } from "react";
+import { memo, Suspense, useMemo } from "react";
 import { inert } from "~/lib/text";
 import { blocksOf } from "./blocks";
+import { lazyOr } from "./lazyOr";
 
-const Rendered = lazy(() => import("./MarkdownBlock"));
+const Plain = ({ text }: { text: string }) => <p className="whitespace-pre-wrap">{text}</p>;
+const Rendered = lazyOr(() => import("./MarkdownBlock"), Plain);
 
 const Block = memo(function Block({ text }: { text: string }) {
   return (
-    <Suspense fallback={<p className="whitespace-pre-wrap">{text}</p>}>
+    <Suspense fallback={<Plain text={text} />}>
       <Rendered text={text} />
     </Suspense>
   );

@@ -7,6 +7,7 @@ export interface MenuItem {
   readonly onSelect: () => void;
   readonly disabled?: boolean;
   readonly danger?: boolean;
+  /** One of several of which one is chosen. */
   readonly checked?: boolean;
 }
 
@@ -36,6 +37,9 @@ export function Menu({
             ) : (
               <DropdownMenu.Item
                 key={item.label}
+                {...(item.checked === undefined
+                  ? {}
+                  : { role: "menuitemradio", "aria-checked": item.checked })}
                 disabled={item.disabled ?? false}
                 onSelect={item.onSelect}
                 className={`flex h-8 cursor-pointer select-none items-center gap-2 rounded-sm px-2 text-sm outline-none data-[highlighted]:bg-hover data-[disabled]:cursor-not-allowed data-[disabled]:opacity-50 ${item.danger ? "text-bad" : "text-ink"}`}

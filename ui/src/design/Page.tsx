@@ -2,6 +2,7 @@
 
 import clsx from "clsx";
 import { type ReactNode, useEffect } from "react";
+import { useArrival } from "./arrival";
 
 /** The head of a page. `title` is also the document's. */
 export function PageHeader({
@@ -21,12 +22,15 @@ export function PageHeader({
   useEffect(() => {
     document.title = `${title} · Holdfast`;
   }, [title]);
+  const heading = useArrival();
   return (
     <header className="flex min-h-13 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 border-b border-line bg-surface px-4 py-2 sm:px-5">
       <div className={clsx("min-w-0 grow", oneRow && "basis-40")}>
         {crumbs && <div className="text-xs text-ink-3">{crumbs}</div>}
         <div className="flex min-w-0 flex-wrap items-center gap-x-2.5 gap-y-1">
-          <h1 className="min-w-0 truncate text-lg font-semibold">{title}</h1>
+          <h1 ref={heading} tabIndex={-1} className="min-w-0 truncate rounded-sm text-lg font-semibold">
+            {title}
+          </h1>
           {lead}
         </div>
       </div>

@@ -4,12 +4,13 @@
  * JSON instead. With `original`, what was changed is marked and can be put back.
  */
 
-import { useCallback, useEffect, useId, useMemo, useState } from "react";
+import { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { plural } from "~/lib/format";
 import { JsonEditor, parsed, written } from "./Json";
-import { FormContext, SchemaField } from "./SchemaFields";
+import { SchemaField } from "./SchemaFields";
+import { type Flaw, type Form, FormContext } from "./SchemaFrame";
 import { Segmented } from "./Segmented";
-import { errorsOf, fieldOf, type JsonSchema } from "./schema";
+import { errorsOf, fieldOf, type JsonSchema, same } from "./schema";
 
 export interface SchemaFormProps {
   /** null or true: nothing is known of the value, and it is edited as JSON. */
@@ -32,29 +33,31 @@ export interface SchemaFormProps {
 type View = "form" | "json";
 
 export function SchemaForm(props: SchemaFormProps) {
-  const { schema, value, onChange, onValid, label = "Value" } = props;
+  const { schema, value, onValid, label = "Value" } = props;
   const known = fieldOf(schema, schema).shape.kind !== "json";
   const [view, setView] = useState<View>("form");
   const [text, setText] = useState<string | null>(null);
   const own = useMemo(() => errorsOf(schema, value), [schema, value]);
-  const [brokenAt, setBrokenAt] = useState<ReadonlySet<string>>(new Set());
-  const mark = useCallback((path: string, is: boolean): void => {
-    setBrokenAt((before) => {
-      if (before.has(path) === is) return before;
-      const next = new Set(before);
-      if (is) next.add(path);
-      else next.delete(path);
+  const [flaws, setFlaws] = useState<ReadonlyMap<string, Flaw>>(new Map());
+  const mark = useCallback((path: string, flaw: Flaw | null): void => {
+    setFlaws((before) => {
+      if ((before.get(path) ?? null) === flaw) return before;
+      const next = new Map(before);
+      if (flaw === null) next.delete(path);
+      else next.set(path, flaw);
       return next;
     });
   }, []);
   const shown = known ? view : "json";
-  const broken =
-    brokenAt.size > 0 ||
-    (shown === "json" && text !== null && text.trim() !== "" && parsed(text).error !== null);
-  const valid = !broken && Object.keys(own).length === 0;
-  useEffect(() => onValid?.(valid), [valid, onValid]);
+  const unread = shown === "json" && text !== null && text.trim() !== "" && parsed(text).error !== null;
+  const valid = !unread && flaws.size === 0 && Object.keys(own).length === 0;
+  // At once: what is shown as wrong must not be sent by a key that comes right behind.
+  useLayoutEffect(() => onValid?.(valid), [valid, onValid]);
+  // What is not asked for any more cannot be wrong.
+  useLayoutEffect(() => () => onValid?.(true), [onValid]);
   const look = (next: View): void => {
-    if (broken) return;
+    // What is typed and cannot be read would be lost.
+    if (unread || [...flaws.values()].includes("unread")) return;
     setText(null);
     setView(next);
   };
@@ -74,7 +77,7 @@ export function SchemaForm(props: SchemaFormProps) {
       {shown === "form" ? (
         <Fields {...props} own={own} mark={mark} />
       ) : (
-        <AsJson {...props} label={label} own={own} text={text} onText={setText} onValue={onChange} />
+        <AsJson {...props} label={label} own={own} text={text} onText={setText} />
       )}
     </div>
   );
@@ -93,7 +96,7 @@ function Fields({
   mark,
 }: SchemaFormProps & {
   own: Readonly<Record<string, string>>;
-  mark: (path: string, broken: boolean) => void;
+  mark: Form["mark"];
 }) {
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const form = useMemo(
@@ -129,6 +132,7 @@ function Fields({
 }
 
 const EDITED_TEXT_CHARS_MAX = 400_000;
+const NOTHING = { value: undefined, error: null } as const;
 
 function AsJson({
   value,
@@ -138,22 +142,29 @@ function AsJson({
   own,
   text,
   onText,
-  onValue,
+  onChange,
 }: SchemaFormProps & {
   own: Readonly<Record<string, string>>;
   text: string | null;
-  onText: (text: string) => void;
-  onValue: (value: unknown) => void;
+  onText: (text: string | null) => void;
 }) {
   const problems = useId();
+  const given = useRef(value);
+  // Set from outside (reset, or the question changed): what was typed is of the past.
+  useEffect(() => {
+    if (same(given.current, value)) return;
+    given.current = value;
+    onText(null);
+  }, [value, onText]);
   const shown = text ?? (value === undefined ? "" : written(value));
   const { error } = text === null || text.trim() === "" ? { error: null } : parsed(text);
   const wrong = Object.entries({ ...own, ...errors });
   const change = (next: string): void => {
     onText(next);
-    const read = parsed(next);
-    if (next.trim() === "") onValue(undefined);
-    else if (read.error === null) onValue(read.value);
+    const read = next.trim() === "" ? NOTHING : parsed(next);
+    if (read.error !== null) return;
+    given.current = read.value;
+    onChange(read.value);
   };
   if (readOnly || shown.length > EDITED_TEXT_CHARS_MAX)
     return (

@@ -1,24 +1,19 @@
-import clsx from "clsx";
-import { CircleCheck, CircleX, X } from "lucide-react";
-import { useSyncExternalStore } from "react";
-import { messageOf, Problem } from "~/api/problem";
-import { IconButton } from "./Button";
+/** What was done, or was not, told in a corner. A word of success goes by itself; everything else stays until it is read. */
 
-interface Toast {
-  readonly id: number;
-  readonly tone: "good" | "bad";
-  readonly text: string;
-  readonly detail?: string | undefined;
-}
+import clsx from "clsx";
+import { CircleCheck, CircleX, Info, X } from "lucide-react";
+import { useEffect, useState, useSyncExternalStore } from "react";
+import { messageOf, Problem } from "~/api/problem";
+import { Button, IconButton } from "./Button";
+import { added, type Toast } from "./toasting";
 
 const SHOWN_MS = 6_000;
-const TOASTS_MAX = 4;
 let toasts: readonly Toast[] = [];
 let last = 0;
 const listeners = new Set<() => void>();
 
 function change(next: readonly Toast[]): void {
-  toasts = next.slice(-TOASTS_MAX);
+  toasts = next;
   for (const listener of listeners) listener();
 }
 
@@ -26,13 +21,15 @@ const dismiss = (id: number): void => change(toasts.filter((one) => one.id !== i
 
 function show(toast: Omit<Toast, "id">): void {
   last += 1;
-  const id = last;
-  change([...toasts, { ...toast, id }]);
-  if (toast.tone === "good") setTimeout(() => dismiss(id), SHOWN_MS);
+  change(added(toasts, { ...toast, id: last }));
 }
 
 /** Say that something was done; it goes by itself. */
 export const toast = (text: string): void => show({ tone: "good", text });
+
+/** Say what somebody may do about something; it stays. */
+export const toastToDo = (text: string, label: string, run: () => void): void =>
+  show({ tone: "info", text, action: { label, run } });
 
 /** Say why something was not done; it stays until it is read. */
 export function toastError(what: string, error: unknown): void {
@@ -44,38 +41,75 @@ export function toastError(what: string, error: unknown): void {
   });
 }
 
+const subscribe = (listener: () => void): (() => void) => {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+};
+
+/** Two regions that are always there, so that aids have heard of them before something is said in them. */
 export function Toasts() {
-  const shown = useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => toasts,
-  );
+  const shown = useSyncExternalStore(subscribe, () => toasts);
+  const [held, setHeld] = useState(false);
+  const failures = shown.filter((one) => one.tone === "bad");
+  const others = shown.filter((one) => one.tone !== "bad");
   return (
     <section
       aria-label="Notifications"
-      aria-live="polite"
-      className="pointer-events-none fixed bottom-3 right-3 z-[60] flex w-[min(24rem,calc(100vw-1.5rem))] flex-col gap-2"
+      data-toasts
+      onPointerEnter={() => setHeld(true)}
+      onPointerLeave={() => setHeld(false)}
+      onFocus={() => setHeld(true)}
+      onBlur={() => setHeld(false)}
+      className="pointer-events-none fixed bottom-3 right-3 z-[60] flex w-[min(24rem,calc(100vw-1.5rem))] flex-col"
     >
-      {shown.map(({ id, tone, text, detail }) => (
-        <div
-          key={id}
-          role={tone === "bad" ? "alert" : "status"}
-          className="pointer-events-auto flex items-start gap-2 rounded-md border border-line bg-raised px-3 py-2 shadow-pop"
-        >
-          <span className={clsx("mt-0.5", tone === "bad" ? "text-bad" : "text-good")} aria-hidden>
-            {tone === "bad" ? <CircleX size={16} /> : <CircleCheck size={16} />}
-          </span>
-          <div className="min-w-0 grow">
-            <p className="font-medium">{text}</p>
-            {detail && <p className="mt-0.5 text-xs text-ink-2 [overflow-wrap:anywhere]">{detail}</p>}
-          </div>
-          <IconButton label="Dismiss" size="sm" onClick={() => dismiss(id)}>
-            <X size={14} />
-          </IconButton>
-        </div>
-      ))}
+      <div role="alert" aria-live="assertive" aria-atomic="false" className="flex flex-col">
+        {failures.map((one) => (
+          <Card key={one.id} toast={one} held />
+        ))}
+      </div>
+      <div role="status" aria-live="polite" aria-atomic="false" className="flex flex-col">
+        {others.map((one) => (
+          <Card key={one.id} toast={one} held={held || one.action !== undefined} />
+        ))}
+      </div>
     </section>
   );
 }
+
+/** `held`: it does not go by itself; nor does one that somebody points at. */
+function Card({ toast: { id, tone, text, detail, action }, held }: { toast: Toast; held: boolean }) {
+  useEffect(() => {
+    if (held) return;
+    const timer = setTimeout(() => dismiss(id), SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [id, held]);
+  const Icon = tone === "bad" ? CircleX : tone === "good" ? CircleCheck : Info;
+  return (
+    <div className="pointer-events-auto mt-2 flex items-start gap-2 rounded-md border border-line bg-raised px-3 py-2 shadow-pop">
+      <Icon
+        size={16}
+        aria-hidden
+        className={clsx(
+          "mt-0.5 shrink-0",
+          tone === "bad" ? "text-bad" : tone === "good" ? "text-good" : "text-info",
+        )}
+      />
+      <div className="min-w-0 grow">
+        <p className="font-medium [overflow-wrap:anywhere]">{text}</p>
+        {detail && <p className="mt-0.5 text-xs text-ink-2 [overflow-wrap:anywhere]">{detail}</p>}
+        {action && (
+          <Button size="sm" look="primary" className="mt-1.5" onClick={action.run}>
+            {action.label}
+          </Button>
+        )}
+      </div>
+      <IconButton label="Dismiss" size="sm" onClick={() => dismiss(id)}>
+        <X size={14} />
+      </IconButton>
+    </div>
+  );
+}
+
+/** A press on a toast is none beside the dialog that is open below it. */
+export const isOnToast = (target: EventTarget | null): boolean =>
+  target instanceof Element && target.closest("[data-toasts]") !== null;

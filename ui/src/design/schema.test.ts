@@ -5,6 +5,7 @@ import {
   errorsOf,
   fieldOf,
   isInexact,
+  memberOf,
   numberFrom,
   pathOf,
   plain,
@@ -69,6 +70,36 @@ describe("fieldOf", () => {
     const endless = { $defs: { L: { $ref: "#/$defs/L" } }, $ref: "#/$defs/L" };
     expect(kind(endless)).toBe("json");
   });
+});
+
+describe("alternatives", () => {
+  it("each have what holds for all of them", () => {
+    const either = {
+      type: "object",
+      properties: { mail: { type: "string" }, phone: { type: "string" } },
+      oneOf: [{ required: ["mail"] }, { required: ["phone"] }],
+    };
+    const { shape } = fieldOf(either, either);
+    if (shape.kind !== "union") throw new Error(shape.kind);
+    expect(shape.variants.map((one) => one.label)).toEqual(["with mail", "with phone"]);
+    expect(errorsOf(either, { phone: "1" })).toEqual({});
+    expect(errorsOf(either, { phone: 1 })).toEqual({ "/phone": "A text is needed." });
+  });
+
+  it("are called by what tells them apart", () => {
+    const of = (variants: readonly object[]) => {
+      const { shape } = fieldOf({ anyOf: variants }, {});
+      return shape.kind === "union" ? shape.variants.map((one) => one.label) : shape.kind;
+    };
+    const tagged = (tag: string) => ({ type: "object", properties: { kind: { const: tag } } });
+    expect(of([tagged("cat"), tagged("dog")])).toEqual(["kind: cat", "kind: dog"]);
+    expect(of([{ type: "array", items: {} }, { type: "string" }])).toEqual(["array", "string"]);
+  });
+});
+
+it("takes a reference that cannot be read as one to nothing", () => {
+  expect(kind({ $ref: "#/%" })).toBe("json");
+  expect(kind({ $ref: "#/constructor" })).toBe("json");
 });
 
 describe("blank", () => {
@@ -188,6 +219,7 @@ describe("numbers", () => {
   it("that lost digits are told", () => {
     expect(isInexact({ a: [1, 2.5, { b: JSON.parse("9007199254740993") }] })).toBe(true);
     expect(isInexact({ a: [1, 2.5, "9007199254740993"] })).toBe(false);
+    expect(isInexact(JSON.parse("[1e400]"))).toBe(true);
   });
 });
 
@@ -200,4 +232,5 @@ it("compares values, not places", () => {
   expect(same({ a: [1, { b: null }] }, { a: [1, { b: null }] })).toBe(true);
   expect(same({ a: undefined }, {})).toBe(false);
   expect(same([1], { 0: 1 })).toBe(false);
+  expect(memberOf({}, "constructor")).toBeUndefined();
 });

@@ -31,6 +31,7 @@ it("tells the past from the future", () => {
   expect(relative(0, 4_999)).toBe("just now");
   expect(relative(0, 240_000)).toBe("4 min ago");
   expect(relative(7_200_000, 0)).toBe("in 2 h");
+  expect(relative(7 * 86_400_000 - 2_000, 0)).toBe("in 7 d");
 });
 
 it("shortens what is large only", () => {

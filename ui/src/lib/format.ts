@@ -50,8 +50,7 @@ export function relative(at: number, now: number): string {
         : abs < 86_400_000
           ? [3_600_000, "h"]
           : [86_400_000, "d"];
-  const shown = `${Math.floor(abs / size)} ${unit}`;
-  return ms > 0 ? `${shown} ago` : `in ${shown}`;
+  return ms > 0 ? `${Math.floor(abs / size)} ${unit} ago` : `in ${Math.round(abs / size)} ${unit}`;
 }
 
 export const exact = (at: number): string => exacts.format(at);

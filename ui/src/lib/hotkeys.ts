@@ -3,7 +3,7 @@
  * A key is `j`, `mod+k` (⌘ or Ctrl), `shift+enter`, or a sequence `g r`. Keys without `mod` rest while somebody writes.
  */
 
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useEffect, useLayoutEffect, useRef, useSyncExternalStore } from "react";
 
 export interface Hotkey {
   readonly keys: string;
@@ -22,14 +22,26 @@ let pending = "";
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 const told = (): void => {
-  snapshot = [...declared].flatMap((one) => one.current);
+  snapshot = unshadowed([...declared].flatMap((one) => one.current));
   for (const listener of listeners) listener();
 };
+
+/** Of two that want the same key wherever the focus is, the one that was declared last has it. */
+export function unshadowed(all: readonly Hotkey[]): readonly Hotkey[] {
+  const taken = new Set<string>();
+  const found: Hotkey[] = [];
+  for (const one of [...all].reverse()) {
+    if (taken.has(one.keys)) continue;
+    if (one.within === undefined) taken.add(one.keys);
+    found.push(one);
+  }
+  return found.reverse();
+}
 
 export function useHotkeys(hotkeys: readonly Hotkey[]): void {
   const latest = useRef(hotkeys);
   const shown = hotkeys.map((one) => one.keys + one.does).join("|");
-  useEffect(() => {
+  useLayoutEffect(() => {
     latest.current = hotkeys;
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: told anew when what can be pressed changes
@@ -51,15 +63,45 @@ const subscribe = (listener: () => void): (() => void) => {
 /** All keys that work now, for the list of them. */
 export const useHotkeyList = (): readonly Hotkey[] => useSyncExternalStore(subscribe, () => snapshot);
 
-export function nameOf(
-  event: Pick<KeyboardEvent, "key" | "metaKey" | "ctrlKey" | "shiftKey" | "altKey">,
-): string {
-  const key = event.key === " " ? "space" : event.key.toLowerCase();
-  const mod = event.metaKey || event.ctrlKey ? "mod+" : "";
-  const alt = event.altKey ? "alt+" : "";
-  const shift = event.shiftKey && (key.length > 1 || mod !== "") ? "shift+" : "";
-  return mod + alt + shift + key;
+export interface Pressed {
+  readonly key: string;
+  readonly code: string;
+  readonly metaKey: boolean;
+  readonly ctrlKey: boolean;
+  readonly shiftKey: boolean;
+  readonly altKey: boolean;
+  readonly getModifierState?: (name: string) => boolean;
 }
+
+const isMac = typeof navigator !== "undefined" && /mac|iphone|ipad/i.test(navigator.platform);
+const MODIFIERS = /^(shift|control|alt|altgraph|meta|capslock|fn|os|dead|process|unidentified)$/;
+
+/**
+ * The name of what was pressed; "" for a key that is none by itself. A letter that Latin does not have is named after its
+ * place on the keyboard. Shift counts with letters and named keys; with others it chose the character already, as AltGr did.
+ */
+export function nameOf(event: Pressed, mac = isMac): string {
+  const said = event.key.toLowerCase();
+  if (MODIFIERS.test(said)) return "";
+  const place = /^Key([A-Z])$/.exec(event.code)?.[1]?.toLowerCase();
+  const key = said === " " ? "space" : said.length === 1 && said > "~" && place !== undefined ? place : said;
+  const chosen = event.getModifierState?.("AltGraph") ?? false;
+  const isMod = mac ? event.metaKey : event.ctrlKey && !chosen;
+  const isOther = mac ? event.ctrlKey : event.metaKey;
+  const isNamed = key.length > 1 || /[a-z]/.test(key) || isMod;
+  return [
+    isMod && "mod+",
+    isOther && (mac ? "ctrl+" : "meta+"),
+    event.altKey && !chosen && "alt+",
+    event.shiftKey && isNamed && "shift+",
+    key,
+  ]
+    .filter((part) => part !== false)
+    .join("");
+}
+
+/** What is pressed again and again while the key is held down; anything else is done once. */
+const MOVES = /^(j|k|[+-]|arrow\w+|page\w+)$/;
 
 function isWriting(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
@@ -76,13 +118,15 @@ const isPressing = (name: string, target: EventTarget | null): boolean =>
 /** Arrows and their like belong to the part of the page that has the focus: another one scrolls with them. */
 function isThere({ within }: Hotkey, target: EventTarget | null): boolean {
   if (within === undefined) return true;
-  if (!(target instanceof HTMLElement) || target === document.body || target.id === "page") return true;
+  if (!(target instanceof HTMLElement) || target === document.body || target.matches("#page, h1"))
+    return true;
   return within.current?.contains(target) ?? false;
 }
 
 function pressed(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.isComposing) return;
   const name = nameOf(event);
+  if (name === "") return;
   if (isWriting(event.target) && !name.startsWith("mod+")) return;
   if (isPressing(name, event.target)) return;
   const inDialog =
@@ -97,9 +141,9 @@ function pressed(event: KeyboardEvent): void {
   clearTimeout(timer);
   pending = "";
   if (found !== undefined) {
-    if (inDialog && !name.startsWith("mod+") && found.group !== "Dialog") return;
+    if (inDialog && found.group !== "Dialog" && found.keys !== "mod+k") return;
     event.preventDefault();
-    found.run();
+    if (!event.repeat || MOVES.test(name)) found.run();
   } else if (all.some((one) => one.keys.startsWith(`${name} `))) {
     pending = name;
     timer = setTimeout(() => {
@@ -117,7 +161,7 @@ export function useHotkeyListener(): void {
 }
 
 const SHOWN: Readonly<Record<string, string>> = {
-  mod: typeof navigator !== "undefined" && /mac|iphone|ipad/i.test(navigator.platform) ? "⌘" : "Ctrl",
+  mod: isMac ? "⌘" : "Ctrl",
   enter: "↵",
   escape: "Esc",
   arrowup: "↑",

@@ -30,6 +30,12 @@ export function brief(value: unknown, charsMax = 160): string {
   return oneLine(shown.slice(0, charsMax * 4), charsMax);
 }
 
+/** What a run was given, in words: as far as it is there, else how it begins. */
+export const saidTo = (run: {
+  readonly input: unknown;
+  readonly input_cut: { readonly preview: string } | null;
+}): string => (run.input_cut === null ? textOf(run.input) : run.input_cut.preview.replace(/…?$/, "…"));
+
 /** The text of a run's input or output as far as it is one. */
 export function textOf(value: unknown): string {
   if (typeof value === "string") return value;

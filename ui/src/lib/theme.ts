@@ -17,7 +17,7 @@ function stored(): Theme {
   }
 }
 
-let chosen: Theme = typeof localStorage === "undefined" ? "system" : stored();
+let chosen: Theme = stored();
 
 function apply(): void {
   document.documentElement.dataset.theme = chosen === "system" ? (dark?.matches ? "dark" : "light") : chosen;
@@ -26,18 +26,26 @@ function apply(): void {
 export function startTheme(): void {
   apply();
   dark?.addEventListener("change", apply);
+  // What is chosen in one tab holds in all of them.
+  addEventListener("storage", ({ key }) => {
+    if (key === null || key === KEY) become(stored());
+  });
+}
+
+function become(theme: Theme): void {
+  chosen = theme;
+  apply();
+  for (const listener of listeners) listener();
 }
 
 export function setTheme(theme: Theme): void {
-  chosen = theme;
   try {
     if (theme === "system") localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, theme);
   } catch {
     // It holds for this page, then.
   }
-  apply();
-  for (const listener of listeners) listener();
+  become(theme);
 }
 
 export const useTheme = (): Theme =>

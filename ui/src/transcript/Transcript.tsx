@@ -7,13 +7,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Braces, FileText } from "lucide-react";
-import { memo } from "react";
+import { createContext, memo, useContext, useEffect, useState } from "react";
 import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
 import type { Part } from "~/api/types";
 import { Button } from "~/design/Button";
 import { download, JsonView } from "~/design/Json";
-import { bytes } from "~/lib/format";
+import { bytes, count } from "~/lib/format";
 import { oneLine } from "~/lib/text";
 import { ModelText, PlainText } from "./LongText";
 import type { Block } from "./model";
@@ -22,16 +22,48 @@ import { StepList } from "./StepList";
 import { Thinking } from "./Thinking";
 import { ToolCard } from "./ToolCard";
 
+/** So many blocks are in the page at first; what came before them comes on demand. */
+const SHOWN = 150;
+const MORE = 150;
+
+/** Whether the end is what is looked at: only then may what came before leave the page. */
+export const Following = createContext<() => boolean>(() => true);
+
 /** All blocks. Blocks keep their `id` while they grow, so only what changed is drawn again. */
 export function Transcript({ blocks, runId }: { blocks: readonly Block[]; runId: string | null }) {
+  const { from, more } = useWindow(blocks.length);
   return (
     <div className="flex min-w-0 flex-col gap-2">
-      {blocks.map((block) => (
+      {from > 0 && (
+        <Button look="quiet" size="sm" className="self-start" onClick={more}>
+          Show earlier ({count(from)} more)
+        </Button>
+      )}
+      {blocks.slice(from).map((block) => (
         <BlockView key={block.id} block={block} runId={runId} />
       ))}
     </div>
   );
 }
+
+/** From which block on a transcript is shown. It moves on by leaps, while the end is followed. */
+function useWindow(length: number): { readonly from: number; readonly more: () => void } {
+  const isFollowed = useContext(Following);
+  const [from, setFrom] = useState(() => windowStart(length));
+  const [widened, setWidened] = useState(false);
+  const due = windowStart(length);
+  useEffect(() => {
+    if (due > from && !widened && isFollowed()) setFrom(due);
+  }, [due, from, widened, isFollowed]);
+  const more = (): void => {
+    setWidened(true);
+    setFrom(Math.max(0, from - MORE));
+  };
+  return { from: Math.min(from, due), more };
+}
+
+const windowStart = (length: number): number =>
+  length <= 2 * SHOWN ? 0 : Math.floor((length - SHOWN) / SHOWN) * SHOWN;
 
 export const BlockView = memo(
   function BlockView({ block, runId }: { block: Block; runId: string | null }) {

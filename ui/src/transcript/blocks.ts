@@ -2,15 +2,8 @@
 
 import type { Part } from "~/api/types";
 import type { Block, CallState, QuestionSeen, StepSeen, ToolCall } from "./model";
-import {
-  type Item,
-  type MessageItem,
-  ownerOf,
-  type QuestionItem,
-  type RunView,
-  type StepItem,
-  stepId,
-} from "./runView";
+import type { Item, MessageItem, QuestionItem, RunView, StepItem } from "./runItems";
+import { ownerOf } from "./runQuestions";
 
 /** Recorded values (times, random numbers, versions of the state) say nothing to a reader of a conversation. */
 const SILENT: ReadonlySet<string> = new Set(["value", "state"]);
@@ -21,7 +14,7 @@ export function blocksOf(view: RunView, ended: boolean): readonly Block[] {
   const found = new Finder(items);
   const blocks: Block[] = [];
   for (const item of items) {
-    if (item.type === "message") blocks.push(...messageBlocks(item, found, ended));
+    if (item.type === "message") blocks.push(...keptBlocks(item, found, ended));
   }
   const rest = items.filter((item) => item.type !== "message" && !found.used.has(item.id));
   return merged(items, blocks, rest, ended);
@@ -56,7 +49,8 @@ function add(out: Block[], item: Exclude<Item, MessageItem>, ended: boolean): vo
       if (SILENT.has(item.kind)) return;
       const step = stepSeen(item, ended);
       const last = out.at(-1);
-      if (last?.type === "steps") out[out.length - 1] = { ...last, steps: [...last.steps, step] };
+      if (last?.type === "steps")
+        (last.steps as StepSeen[]).push(step); // made here, and not shown yet
       else out.push({ type: "steps", id: `steps:${item.id}`, seq: item.seq, steps: [step] });
       return;
     }
@@ -99,21 +93,60 @@ class Finder {
     return step;
   }
 
-  asked(key: string | null): readonly QuestionSeen[] {
-    if (key === null) return [];
-    const found = this.questions.get(key) ?? [];
+  itemsAsked(key: string | null): readonly QuestionItem[] {
+    const found = key === null ? NONE : (this.questions.get(key) ?? NONE);
     for (const one of found) this.used.add(one.id);
-    return found.map(questionSeen);
+    return found;
+  }
+
+  asked(key: string | null): readonly QuestionSeen[] {
+    return this.itemsAsked(key).map(questionSeen);
   }
 }
+
+const NONE: readonly QuestionItem[] = [];
+
+/** Blocks of a message, and what they were made of: as long as that is the same, so are they. */
+interface Kept {
+  readonly ended: boolean;
+  readonly of: readonly unknown[];
+  readonly blocks: readonly Block[];
+}
+
+const kept = new WeakMap<MessageItem, Kept>();
+
+/** A long run is looked at with each piece that it says: what stands in it already is not made anew each time. */
+function keptBlocks(message: MessageItem, found: Finder, ended: boolean): readonly Block[] {
+  const of = callsOf(message).flatMap(({ callId, key }) => {
+    const step = found.step(callId, key);
+    return [step, ...found.itemsAsked(step?.key ?? key)];
+  });
+  const before = kept.get(message);
+  if (
+    before !== undefined &&
+    before.ended === ended &&
+    before.of.length === of.length &&
+    before.of.every((one, index) => one === of[index])
+  )
+    return before.blocks;
+  const blocks = messageBlocks(message, found, ended);
+  kept.set(message, { ended, of, blocks });
+  return blocks;
+}
+
+const callsOf = (message: MessageItem): readonly { callId: string | null; key: string | null }[] =>
+  message.parts
+    .filter((part) => part.type === "tool_call")
+    .map((part, index) => ({ callId: part.call_id, key: callKey(message, index) }));
+
+const callKey = (message: MessageItem, index: number): string | null =>
+  message.key === null ? null : `${message.key}/${index}`;
 
 function messageBlocks(message: MessageItem, found: Finder, ended: boolean): readonly Block[] {
   if (message.role === "user") return askedAgain(message);
   let calls = -1;
   const last = message.parts.length - 1;
-  const heard = message.missed ? message.parts.findIndex((part) => "text" in part && part.text !== "") : -1;
-  return message.parts.flatMap((given, index): readonly Block[] => {
-    const part = index === heard && "text" in given ? { ...given, text: `… ${given.text}` } : given;
+  return message.parts.flatMap((part, index): readonly Block[] => {
     if (part.type === "tool_call") calls += 1;
     const id = `${message.id}.${index}`;
     const streaming = !message.whole && index === last && !ended;
@@ -173,7 +206,7 @@ function toolCall(
   found: Finder,
   ended: boolean,
 ): ToolCall {
-  const key = message.key === null ? null : `${message.key}/${index}`;
+  const key = callKey(message, index);
   const step = found.step(part.call_id, key);
   const questions = found.asked(step?.key ?? key);
   const writing = !message.whole;
@@ -234,8 +267,6 @@ const stepSeen = (item: StepItem, ended: boolean): StepSeen => ({
   childRunId: item.childRunId,
   effect: item.effect,
 });
-
-export { stepId };
 
 /** What a run said, as text: for the clipboard. */
 export const textOfBlocks = (blocks: readonly Block[]): string =>

@@ -1,5 +1,6 @@
 /** What a question asks, who may decide it, and what was decided: pure. */
 
+import type { Problem } from "~/api/problem";
 import type { Me } from "~/api/session";
 import type { Approval } from "~/api/types";
 import { pathOf } from "~/design/schema";
@@ -67,6 +68,16 @@ export function outcome(asked: Pick<Approval, "status" | "decisions" | "type">):
     default:
       return who ? `Approved by ${who}, ${asked.status}` : asked.status;
   }
+}
+
+/** Why a decision was not taken: somebody else was faster, or the server says why. */
+export function refusalOf(error: Problem): string {
+  if (error.code !== "already_resolved") return error.message;
+  const decision = error.body.decision as Approval["decisions"][number] | null | undefined;
+  if (decision === null || decision === undefined) return error.message;
+  const status = { approve: "approved", reject: "rejected", answer: "answered" } as const;
+  const said = outcome({ status: status[decision.decision], decisions: [decision], type: "tool" });
+  return `Somebody was faster: ${said}${decision.note ? `, “${decision.note}”` : ""}`;
 }
 
 /** What the server found wrong with the arguments or the answer, by the path of a form. */

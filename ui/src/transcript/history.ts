@@ -1,7 +1,8 @@
 /** The view of a run out of what is stored of it: its messages and its steps, instead of its events. */
 
 import type { Message, Part, StepRow } from "~/api/types";
-import { emptyRun, type Item, type MessageItem, type RunView, type StepItem, said, stepId } from "./runView";
+import { emptyRun, type Item, type MessageItem, type RunView, type StepItem, said } from "./runItems";
+import { stepId } from "./runSteps";
 
 /**
  * The messages of one run (oldest first) as a view. `steps` says how long things took and what they had to do with the
@@ -50,8 +51,7 @@ function messageItem(message: Message, row: StepRow | undefined, all: readonly M
     key: row?.key ?? null,
     parts: message.parts,
     whole: true,
-    torn: false,
-    missed: false,
+    next: 0,
     seq: message.step_seq,
     role: message.role,
     startedAt: row?.started_at ?? null,

@@ -2,7 +2,8 @@ import { expect, it } from "vitest";
 import type { RunEvent } from "~/api/types";
 import { blocksOf } from "./blocks";
 import { viewOfHistory, withHeard } from "./history";
-import { applied, emptyRun, type RunView, torn } from "./runView";
+import { emptyRun, type RunView } from "./runItems";
+import { applied } from "./runView";
 
 const RUN = "run_1";
 const event = (
@@ -18,8 +19,8 @@ const event = (
   at,
   data: data as RunEvent["data"],
 });
-const delta = (message: string, text: string, part = 0, kind = "text"): RunEvent =>
-  event(null, "message.delta", { message_id: message, part, kind, text });
+const delta = (piece: number, message: string, text: string, part = 0, kind = "text"): RunEvent =>
+  event(null, "message.delta", { message_id: message, part, kind, text, piece });
 const started = (pos: number, id: string, key: string, voids: readonly string[] = []): RunEvent =>
   event(pos, "message.started", { message_id: id, key, voids });
 const completed = (pos: number, id: string, key: string, parts: readonly object[]): RunEvent =>
@@ -125,19 +126,19 @@ it("asks while nobody has decided", () => {
 });
 
 it("grows by pieces and is replaced by the whole", () => {
-  let view = all([...JOURNAL.slice(0, 3), delta("msg_1", "Let "), delta("msg_1", "me")]);
+  let view = all([...JOURNAL.slice(0, 3), delta(0, "msg_1", "Let "), delta(1, "msg_1", "me")]);
   expect(shown(view)[0]).toMatchObject({ type: "text", text: "Let me", streaming: true });
   view = all([completed(4, "msg_1", "model#1", [{ type: "text", text: "Let me see." }])], view);
   expect(shown(view)[0]).toMatchObject({ text: "Let me see.", streaming: false });
-  expect(shown(all([delta("msg_1", " late")], view))[0]).toMatchObject({ text: "Let me see." });
+  expect(shown(all([delta(2, "msg_1", " late")], view))[0]).toMatchObject({ text: "Let me see." });
 });
 
 it("keeps thinking, text and calls of one message apart", () => {
   const view = all([
     started(1, "m", "model#1"),
-    delta("m", "Hm", 0, "thinking"),
-    delta("m", "Well", 1),
-    delta("m", '{"a":', 2, "tool_call"),
+    delta(0, "m", "Hm", 0, "thinking"),
+    delta(1, "m", "Well", 1),
+    delta(2, "m", '{"a":', 2, "tool_call"),
   ]);
   const blocks = shown(view);
   expect(blocks.map((one) => one.type)).toEqual(["thinking", "text", "call"]);
@@ -145,26 +146,47 @@ it("keeps thinking, text and calls of one message apart", () => {
 });
 
 it("forgets what a lost worker had begun to say", () => {
-  const before = all([started(1, "m1", "model#1"), delta("m1", "Half a sen")]);
+  const before = all([started(1, "m1", "model#1"), delta(0, "m1", "Half a sen")]);
   const after = all([event(2, "run.recovered", { worker: "w2", lapses: 1, void: ["m1"] })], before);
   expect(shown(after).map((one) => one.type)).toEqual(["note"]);
-  const late = all([delta("m1", "tence"), started(3, "m2", "model#1", ["m1"]), delta("m2", "Anew")], after);
+  const late = all(
+    [delta(1, "m1", "tence"), started(3, "m2", "model#1", ["m1"]), delta(0, "m2", "Anew")],
+    after,
+  );
   expect(shown(late).filter((one) => one.type === "text")).toEqual([
     expect.objectContaining({ text: "Anew" }),
   ]);
 });
 
 it("marks what was not heard until the message is whole", () => {
-  const midway = all([delta("m1", "of it")]);
-  expect(shown(midway)[0]).toMatchObject({ text: "… of it" });
-  const earlier = { ...emptyRun(RUN), since: Date.parse("2031-01-01") };
-  expect(shown(all([started(1, "m1", "k"), delta("m1", "of it")], earlier))[0]).toMatchObject({
-    text: "… of it",
-  });
-  const holed = all([delta("m1", "end")], torn(all([started(1, "m1", "k"), delta("m1", "begin")])));
+  expect(shown(all([delta(7, "m1", "of it")]))[0]).toMatchObject({ text: "… of it" });
+  const joined = all([started(1, "m1", "k"), delta(3, "m1", "of it"), delta(4, "m1", " all")]);
+  expect(shown(joined)[0]).toMatchObject({ text: "… of it all" });
+  const holed = all([started(1, "m1", "k"), delta(0, "m1", "begin"), delta(2, "m1", "end")]);
   expect(shown(holed)[0]).toMatchObject({ text: "begin … end" });
-  const kept = torn(all([started(1, "m1", "k"), delta("m1", "begin")]), new Set(["m1"]));
-  expect(shown(all([delta("m1", "ning")], kept))[0]).toMatchObject({ text: "beginning" });
+  const whole = all([completed(2, "m1", "k", [{ type: "text", text: "begin, and the end" }])], holed);
+  expect(shown(whole)[0]).toMatchObject({ text: "begin, and the end" });
+});
+
+it("tells each piece once, however many ways it comes", () => {
+  const words = ["A", " word", " or", " two", ", not", " three"];
+  const pieces = words.map((word, at) => delta(at, "m1", word));
+  const text = words.join("");
+  const begun = all([event(1, "run.queued", { input: "x" }), started(2, "m1", "k")]);
+  const twice = pieces.flatMap((one) => [one, one]);
+  expect(shown(all(twice, begun))[0]).toMatchObject({ text });
+  for (let late = 0; late <= pieces.length; late += 1) {
+    const first = all(pieces.slice(0, late), begun);
+    for (let from = 0; from <= late; from += 1)
+      expect(shown(all(pieces.slice(from), first))[0]).toMatchObject({ text });
+  }
+});
+
+it("knows whether it was told from the beginning", () => {
+  expect(all(JOURNAL).begun).toBe(true);
+  expect(all(JOURNAL.slice(1)).begun).toBe(false);
+  const fork = all([event(4, "run.forked", { run_id: "run_0", at: 2, kept: 2 })]);
+  expect(fork).toMatchObject({ begun: true, status: "queued" });
 });
 
 it("takes back what a retry declares void", () => {
@@ -284,10 +306,9 @@ it("puts what is heard behind what is stored until the events come from the begi
     ] as never,
     null,
   );
-  const heard = all([delta("msg_2", "now")]);
-  expect(heard.status).toBeNull();
-  expect(shown(withHeard(stored, heard)).map((one) => one.type === "text" && one.text)).toEqual([
-    "Earlier.",
-    "… now",
-  ]);
+  const heard = all([event(20, "run.retried", { voids: [] }), delta(3, "msg_2", "now")]);
+  expect(heard).toMatchObject({ begun: false, status: "queued" });
+  const blocks = shown(withHeard(stored, heard));
+  expect(blocks.map((one) => one.type)).toEqual(["text", "note", "text"]);
+  expect(blocks.map((one) => one.type === "text" && one.text)).toEqual(["Earlier.", false, "… now"]);
 });

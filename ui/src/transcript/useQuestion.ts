@@ -1,11 +1,14 @@
-import { type UseQueryResult, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useRef, useState } from "react";
-import { api, body, idempotencyKey } from "~/api/client";
+/** A question as it stands, and deciding it where it is shown. */
+
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
 import { Problem } from "~/api/problem";
+import { useResolve } from "~/api/resolving";
 import type { Approval } from "~/api/types";
 import { toastError } from "~/design/Toasts";
-import { outcome, placed, type Resolution } from "./deciding";
+import { placed, type Resolution, refusalOf } from "./deciding";
 
 export function useQuestion(id: string): UseQueryResult<Approval> {
   return useQuery({
@@ -21,57 +24,30 @@ export interface Deciding {
   readonly errors: Readonly<Record<string, string>>;
   /** Why it was not taken, if no field can be named. */
   readonly refusal: string | null;
-  readonly decide: (resolution: Resolution) => Promise<boolean>;
+  /** What was decided here last was taken. */
+  readonly taken: boolean;
+  readonly decide: (resolution: Resolution, onTaken?: () => void) => void;
 }
 
-/** Says what was decided. A repeated press of the same decision is one request; who comes second is told who came first. */
+/** Says what was decided; who comes second is told who came first. */
 export function useDecide(id: string): Deciding {
-  const cache = useQueryClient();
-  const [busy, setBusy] = useState(false);
+  const sent = useResolve(id);
   const [errors, setErrors] = useState<Readonly<Record<string, string>>>({});
   const [refusal, setRefusal] = useState<string | null>(null);
-  const pressed = useRef<{ said: string; key: string } | null>(null);
-  const decide = async (resolution: Resolution): Promise<boolean> => {
-    const said = JSON.stringify(resolution);
-    if (pressed.current?.said !== said) pressed.current = { said, key: idempotencyKey() };
-    setBusy(true);
+  const refused = (error: unknown): void => {
+    const status = error instanceof Problem ? error.status : 0;
+    if (error instanceof Problem && status === 422) {
+      const found = placed(error.body.errors);
+      setErrors(found);
+      if (Object.keys(found).length === 0 || "" in found) setRefusal(error.message);
+    } else if (error instanceof Problem && (status === 409 || status === 403)) setRefusal(refusalOf(error));
+    else toastError("The decision was not taken", error);
+  };
+  const decide = (resolution: Resolution, onTaken?: () => void): void => {
+    if (sent.isPending) return;
     setErrors({});
     setRefusal(null);
-    try {
-      const decided = await body(
-        api.POST("/v1/approvals/{approval_id}/resolve", {
-          params: { path: { approval_id: id }, header: { "Idempotency-Key": pressed.current.key } },
-          body: resolution as never,
-        }),
-      );
-      cache.setQueryData(keys.approval(id), (before: Approval | undefined) => ({ ...before, ...decided }));
-      return true;
-    } catch (error) {
-      if (error instanceof Problem && error.status === 422) {
-        const found = placed(error.body.errors);
-        setErrors(found);
-        if (Object.keys(found).length === 0 || "" in found) setRefusal(error.message);
-        return false;
-      }
-      if (error instanceof Problem && (error.status === 409 || error.status === 403)) {
-        setRefusal(refusalOf(error));
-        void cache.invalidateQueries({ queryKey: keys.approval(id) });
-        return false;
-      }
-      toastError("The decision was not taken", error);
-      return false;
-    } finally {
-      setBusy(false);
-    }
+    sent.mutate(resolution as never, { onError: refused, ...(onTaken ? { onSuccess: onTaken } : {}) });
   };
-  return { busy, errors, refusal, decide };
-}
-
-function refusalOf(error: Problem): string {
-  if (error.code !== "already_resolved") return error.message;
-  const decision = error.body.decision as Approval["decisions"][number] | null | undefined;
-  if (decision === null || decision === undefined) return error.message;
-  const status = { approve: "approved", reject: "rejected", answer: "answered" } as const;
-  const said = outcome({ status: status[decision.decision], decisions: [decision], type: "tool" });
-  return `Somebody was faster: ${said}${decision.note ? `, “${decision.note}”` : ""}`;
+  return { busy: sent.isPending, errors, refusal, taken: sent.isSuccess, decide };
 }

@@ -267,7 +267,9 @@ class Agent:
         """Discover tools and import the model's provider, so that the first run does not wait for it."""
         for toolset in self.spec.toolsets:
             await toolset.discover()
-        self._forget()
+        if self.spec.toolsets:  # what is known by now was derived without them
+            self._forget()
+        self._model = None  # its client may be that of an event loop which has ended
         check_tools(self.id, self.tools().values())
         # A missing key is the run's failure, with its code; a server with other agents starts without it.
         with suppress(ModelFault):

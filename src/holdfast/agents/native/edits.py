@@ -29,12 +29,12 @@ def _parts(given: Any, step_key: str) -> Sequence[ModelResponsePart]:
     if isinstance(given, str):
         return [TextPart(given)]
     if not isinstance(given, dict) or not given.keys() <= {"text", "tool_calls"} or not given:
-        raise Invalid(_SHAPE, code="edit_not_possible")
+        raise Invalid(_SHAPE, code="edit_not_possible", field=("edits", "output"))
     value = cast("dict[str, Any]", given)
     text: Any = value.get("text")
     calls: Any = value.get("tool_calls") or []
     if not isinstance(text, str | None) or not isinstance(calls, list):
-        raise Invalid(_SHAPE, code="edit_not_possible")
+        raise Invalid(_SHAPE, code="edit_not_possible", field=("edits", "output"))
     parts: list[ModelResponsePart] = [TextPart(text)] if text else []
     for number, call in enumerate(cast("list[Any]", calls)):
         tool, args = _call(call)
@@ -46,7 +46,7 @@ def _call(call: Any) -> tuple[str, dict[str, Any]]:
     given = cast("dict[str, Any]", call) if isinstance(call, dict) else {}
     tool, args = given.get("tool"), given.get("args")
     if given.keys() != {"tool", "args"} or not isinstance(tool, str) or not tool or not isinstance(args, dict):
-        raise Invalid(_SHAPE, code="edit_not_possible")
+        raise Invalid(_SHAPE, code="edit_not_possible", field=("edits", "output"))
     return tool, cast("dict[str, Any]", args)
 
 

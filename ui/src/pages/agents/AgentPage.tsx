@@ -31,6 +31,7 @@ export function AgentPage() {
   return (
     <>
       <PageHeader
+        oneRow
         title={agent === undefined ? agentId : oneLine(agent.name, 80)}
         crumbs={
           <Link to="/agents" className="hover:underline">
@@ -46,7 +47,9 @@ export function AgentPage() {
           )
         }
         actions={
-          agent !== undefined && (
+          agent === undefined ? (
+            !found.isError && <Skeleton className="h-7 w-56" />
+          ) : (
             <>
               <Link
                 to="/runs"

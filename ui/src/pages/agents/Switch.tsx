@@ -95,12 +95,13 @@ function Switch({
 }) {
   const me = useMe();
   const cache = useQueryClient();
-  const [asking, setAsking] = useState(false);
+  /** What was asked for. It stays that when somebody else turns the switch meanwhile: no button means its opposite. */
+  const [asked, setAsked] = useState<{ readonly on: boolean } | null>(null);
   const turn = useMutation({
     mutationFn: put,
-    onSuccess: async () => {
-      setAsking(false);
-      toast(`${what} is ${on ? "off" : "on"}.`);
+    onSuccess: async (_, enabled) => {
+      setAsked(null);
+      toast(`${what} is ${enabled ? "on" : "off"}.`);
       await Promise.all([
         cache.invalidateQueries({ queryKey: keys.agents }),
         cache.invalidateQueries({ queryKey: ["agent"] }),
@@ -110,6 +111,7 @@ function Switch({
   if (!may(me.data, "agents:write")) return null;
   const Icon = on ? PowerOff : Power;
   const label = on ? "Switch off" : "Switch on";
+  const wanted = asked?.on ?? !on;
   return (
     <>
       <Button
@@ -119,25 +121,32 @@ function Switch({
         aria-label={`${label} ${what}`}
         onClick={() => {
           turn.reset();
-          setAsking(true);
+          setAsked({ on: !on });
         }}
       >
         {label}
       </Button>
       <Dialog
-        open={asking}
-        onClose={() => setAsking(false)}
-        title={`${label} ${what}?`}
+        open={asked !== null}
+        onClose={() => setAsked(null)}
+        title={`${wanted ? "Switch on" : "Switch off"} ${what}?`}
         footer={
           <>
-            <Button onClick={() => setAsking(false)}>Cancel</Button>
-            <Button look={on ? "danger" : "primary"} busy={turn.isPending} onClick={() => turn.mutate(!on)}>
-              {label}
+            <Button onClick={() => setAsked(null)}>Cancel</Button>
+            <Button
+              look={wanted ? "primary" : "danger"}
+              busy={turn.isPending}
+              onClick={() => turn.mutate(wanted)}
+            >
+              {wanted ? "Switch on" : "Switch off"}
             </Button>
           </>
         }
       >
-        <ul className="list-disc space-y-1 pl-5 text-sm text-ink-2">{on ? turnsOff : turnsOn}</ul>
+        <ul className="list-disc space-y-1 pl-5 text-sm text-ink-2">{wanted ? turnsOn : turnsOff}</ul>
+        {asked !== null && wanted === on && (
+          <p className="mt-3 text-sm text-ink-2">Somebody has switched it {on ? "on" : "off"} meanwhile.</p>
+        )}
         {turn.isError && (
           <p role="alert" className="mt-3 text-sm text-bad">
             {messageOf(turn.error)}

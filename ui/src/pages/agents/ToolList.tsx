@@ -11,9 +11,6 @@ import { SchemaView } from "./SchemaView";
 import { ToolSwitch } from "./Switch";
 import { effectWords, ruleInWords } from "./words";
 
-/** What tools also say, beside what the schema of the API names. */
-type Declared = Tool & { readonly schema?: unknown; readonly timeout_ms?: number };
-
 export function ToolList({ agent, all }: { agent: Agent; all: readonly Agent[] }) {
   return (
     <Panel title={`Tools (${agent.tools.length})`} flush>
@@ -28,7 +25,7 @@ export function ToolList({ agent, all }: { agent: Agent; all: readonly Agent[] }
           {agent.tools.map((tool) => (
             <ToolRow
               key={tool.name}
-              tool={tool as Declared}
+              tool={tool}
               having={all.filter((one) => one.tools.some((it) => it.name === tool.name))}
             />
           ))}
@@ -42,7 +39,7 @@ export function ToolList({ agent, all }: { agent: Agent; all: readonly Agent[] }
 const SHORT_CHARS = 160;
 const isLong = (tool: Tool): boolean => (tool.description?.length ?? 0) > SHORT_CHARS;
 
-function ToolRow({ tool, having }: { tool: Declared; having: readonly Agent[] }) {
+function ToolRow({ tool, having }: { tool: Tool; having: readonly Agent[] }) {
   const effect = effectWords(tool.effect);
   const rules = tool.policy ?? [];
   return (
@@ -96,7 +93,7 @@ function ToolRow({ tool, having }: { tool: Declared; having: readonly Agent[] })
           )}
           <p className="text-xs text-ink-2">
             {tool.external ? "Its result comes from outside, as the answer to a question." : effect.means}
-            {tool.timeout_ms !== undefined && ` A call takes ${duration(tool.timeout_ms)} at most.`}
+            {typeof tool.timeout_ms === "number" && ` A call takes ${duration(tool.timeout_ms)} at most.`}
           </p>
           {rules.length > 0 && (
             <div>
@@ -110,7 +107,7 @@ function ToolRow({ tool, having }: { tool: Declared; having: readonly Agent[] })
               </ul>
             </div>
           )}
-          {tool.schema !== undefined && (
+          {tool.schema !== undefined && tool.schema !== null && (
             <SchemaView title="Arguments" schema={tool.schema} name={`${tool.name}.schema.json`} />
           )}
           <div className="flex flex-wrap items-center gap-x-3 gap-y-1">

@@ -1,6 +1,7 @@
 /** One question: what is asked, why, what led to it, and the answer. */
 
 import { useQueryClient } from "@tanstack/react-query";
+import clsx from "clsx";
 import { ArrowLeft, ChevronDown, ChevronUp } from "lucide-react";
 import { type KeyboardEvent, type RefObject, useEffect, useRef, useState } from "react";
 import { keys } from "~/api/keys";
@@ -98,6 +99,7 @@ const NO_ERRORS: Readonly<Record<string, string>> = {};
 function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
   const { asked, me, partial, onBack, onStep, takesFocus } = props;
   const heading = useRef<HTMLHeadingElement>(null);
+  const pane = useRef<HTMLDivElement>(null);
   const [draft, setDraft] = useDraft(asked.id);
   const [editing, setEditing] = useState(draft.arguments !== undefined);
   const [errors, setErrors] = useState(NO_ERRORS);
@@ -123,7 +125,7 @@ function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
   };
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Escape leaves whichever field is written in
-    <div className="flex min-h-0 grow flex-col" onKeyDown={leaveField}>
+    <div ref={pane} className="flex min-h-0 grow flex-col" onKeyDown={leaveField}>
       <Bar asked={asked} onBack={onBack} onStep={onStep} />
       <div
         tabIndex={0}
@@ -175,6 +177,7 @@ function Shown(props: DetailProps & { asked: Approval; partial: boolean }) {
           valid={valid}
           onErrors={setErrors}
           bulk={props.bulk}
+          pane={pane}
           onDone={props.onDone}
           onCounted={() => {
             setEditing(false);
@@ -191,7 +194,11 @@ function Headline({ asked, heading }: { asked: Approval; heading: RefObject<HTML
   const Icon = TYPE_ICONS[asked.type];
   return (
     <div className="flex min-w-0 gap-2.5">
-      <Icon size={20} aria-hidden className="mt-0.5 shrink-0 text-ask" />
+      <Icon
+        size={20}
+        aria-hidden
+        className={clsx("mt-0.5 shrink-0", asked.status === "pending" ? "text-ask" : "text-ink-3")}
+      />
       <div className="min-w-0">
         <h2
           ref={heading}
@@ -213,15 +220,16 @@ const MESSAGE_CHARS_MAX = 12_000;
 function headline(asked: Approval): string {
   const agent = inert(asked.agent);
   const tool = inert(asked.tool ?? "a tool");
+  const open = asked.status === "pending";
   switch (asked.type) {
     case "tool":
-      return `${agent} wants to call ${tool}`;
+      return `${agent} ${open ? "wants" : "wanted"} to call ${tool}`;
     case "external":
-      return `${agent} waits for the result of ${tool}`;
+      return `${agent} ${open ? "waits" : "waited"} for the result of ${tool}`;
     case "effect":
       return `What became of ${tool}, called by ${agent}?`;
     case "input":
-      return `${agent} asks`;
+      return `${agent} ${open ? "asks" : "asked"}`;
   }
 }
 

@@ -32,6 +32,7 @@ export function Asked(props: AskedProps) {
   const { asked, editing } = props;
   const first = useMemo(() => firstArguments(asked), [asked]);
   if (asked.type === "input") return null;
+  const yours = editedArguments(props.draft, asked);
   const edited = first !== null && asked.arguments !== null && !same(first, asked.arguments);
   return (
     <Section title={editing ? "Change the arguments" : "Arguments"} actions={<Actions {...props} />}>
@@ -40,6 +41,12 @@ export function Asked(props: AskedProps) {
         <Editor {...props} />
       ) : (
         <Arguments value={ordered(asked.arguments, asked.schema)} name={`${asked.id}.json`} />
+      )}
+      {!editing && asked.status === "pending" && yours !== undefined && (
+        <div className="mt-3">
+          <h4 className="mb-1.5 text-xs font-medium text-ink-2">Your changes, not sent yet</h4>
+          <JsonDiff before={asked.arguments} after={yours} label="Your changes" />
+        </div>
       )}
       {!editing && isInexact(asked.arguments) && (
         <p className="mt-1.5 text-xs text-warn">
@@ -78,8 +85,17 @@ function Actions({ asked, draft, onDraft, editing, onEditing }: AskedProps) {
       <>
         <CopyButton text={() => written(asked.arguments)} label="Copy the arguments" />
         {asked.type === "tool" && asked.status === "pending" && (
-          <Button size="sm" look="quiet" icon={<Pencil size={13} />} onClick={() => onEditing(true)}>
-            Edit <Kbd keys="e" />
+          <Button
+            size="sm"
+            look="quiet"
+            className="-mr-1.5"
+            icon={<Pencil size={13} />}
+            onClick={() => onEditing(true)}
+          >
+            Edit{" "}
+            <span aria-hidden className="hidden sm:inline">
+              <Kbd keys="e" />
+            </span>
           </Button>
         )}
       </>

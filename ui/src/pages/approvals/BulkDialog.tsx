@@ -1,6 +1,7 @@
 import clsx from "clsx";
 import { Check, LoaderCircle, Minus, X } from "lucide-react";
 import { useState } from "react";
+import type { Me } from "~/api/session";
 import type { Approval, ApprovalRow } from "~/api/types";
 import { Button } from "~/design/Button";
 import { Dialog } from "~/design/Dialog";
@@ -14,20 +15,23 @@ import { gist, subject } from "./words";
 export function BulkDialog({
   rows,
   word,
+  me,
   onSettled,
   onClose,
 }: {
   rows: readonly ApprovalRow[];
   word: BulkWord;
-  onSettled: (asked: Approval) => void;
+  me: Me;
+  onSettled: (asked: readonly Approval[]) => void;
   onClose: () => void;
 }) {
-  const [items, setItems] = useState(() => bulkItems(rows, word));
+  const [items, setItems] = useState(() => bulkItems(rows, word, me));
   const [note, setNote] = useState("");
   const [state, setState] = useState<"asking" | "sending" | "over">("asking");
   const open = items.filter(isOpen).length;
   const done = items.filter((one) => one.state === "done").length;
   const failed = items.filter((one) => one.state === "failed").length;
+  const refused = items.filter((one) => one.state === "refused").length;
   const send = async (): Promise<void> => {
     setState("sending");
     const settled: Approval[] = [];
@@ -35,7 +39,7 @@ export function BulkDialog({
       setItems((before) => before.map((one) => (one.row.id === item.row.id ? item : one)));
       if (after !== null) settled.push(after);
     });
-    for (const one of settled) onSettled(one);
+    onSettled(settled);
     setState("over");
   };
   const verb = word === "approve" ? "Approve" : "Reject";
@@ -95,7 +99,8 @@ export function BulkDialog({
           )}
         </Field>
         <p role="status" className="text-xs text-ink-2">
-          {state !== "asking" && `${done} of ${items.length} done${failed > 0 ? `, ${failed} failed` : ""}.`}
+          {state !== "asking" &&
+            `${done} of ${items.length} done${refused > 0 ? `, ${refused} not taken` : ""}${failed > 0 ? `, ${failed} failed` : ""}.`}
         </p>
         <ul
           aria-label="The questions"
@@ -117,7 +122,7 @@ function Item({ item: { row, state, said } }: { item: BulkItem }) {
       <span aria-hidden className="mt-0.5 flex size-4 shrink-0 items-center justify-center">
         {state === "done" ? (
           <Check size={14} className="text-good" />
-        ) : state === "failed" ? (
+        ) : state === "failed" || state === "refused" ? (
           <X size={14} className="text-bad" />
         ) : state === "sending" ? (
           <LoaderCircle size={14} className="animate-spin text-ink-3" />
@@ -134,7 +139,9 @@ function Item({ item: { row, state, said } }: { item: BulkItem }) {
           {gist(row)}
         </p>
         {said !== null && (
-          <p className={clsx("text-xs", state === "failed" ? "text-bad" : "text-ink-3")}>
+          <p
+            className={clsx("text-xs", state === "failed" || state === "refused" ? "text-bad" : "text-ink-3")}
+          >
             {oneLine(said, 300)}
           </p>
         )}

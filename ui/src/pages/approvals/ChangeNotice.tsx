@@ -5,7 +5,7 @@ import type { Me } from "~/api/session";
 import type { Approval } from "~/api/types";
 import { Button } from "~/design/Button";
 import { CopyButton } from "~/design/Facts";
-import { written } from "~/design/Json";
+import { JsonView, written } from "~/design/Json";
 import { JsonDiff } from "~/design/JsonDiff";
 import { Notice } from "~/design/Pane";
 import { same } from "~/design/schema";
@@ -82,6 +82,9 @@ function Unsent({ draft, onDraft }: { draft: Draft; onDraft: (draft: Draft) => v
         </Button>
       }
     >
+      {draft.outcome !== null && (
+        <p>{draft.outcome === "committed" ? "That it happened." : "That it did not happen."}</p>
+      )}
       {draft.note.trim() !== "" && (
         <div className="flex items-start gap-1">
           <p dir="auto" className="min-w-0 whitespace-pre-wrap">
@@ -93,7 +96,11 @@ function Unsent({ draft, onDraft }: { draft: Draft; onDraft: (draft: Draft) => v
       {given !== undefined && (
         <div className="flex items-start gap-1">
           <div className="min-w-0">
-            <JsonDiff before={draft.base} after={given} label="What you had changed" />
+            {draft.arguments === undefined ? (
+              <JsonView value={given} actions={false} />
+            ) : (
+              <JsonDiff before={draft.base} after={given} label="What you had changed" />
+            )}
           </div>
           <CopyButton text={() => written(given)} label="Copy what you typed" />
         </div>

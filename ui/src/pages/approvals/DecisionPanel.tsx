@@ -4,28 +4,23 @@
  */
 
 import { Check, Code, CornerDownLeft, X } from "lucide-react";
-import { type RefObject, useEffect, useId, useRef, useState } from "react";
-import { Problem } from "~/api/problem";
-import type { Me } from "~/api/session";
+import { type RefObject, useRef, useState } from "react";
 import type { Approval } from "~/api/types";
 import { SnippetDialog } from "~/builders/SnippetDialog";
 import type { ApiCall } from "~/builders/snippets";
 import { Button, IconButton } from "~/design/Button";
 import { Kbd, Time } from "~/design/Facts";
-import { Textarea } from "~/design/Field";
 import { Notice } from "~/design/Pane";
-import { toastError } from "~/design/Toasts";
 import { useHotkeys } from "~/lib/hotkeys";
 import { inert } from "~/lib/text";
-import { barred, placed } from "~/transcript/deciding";
-import { type Draft, EMPTY, editedArguments, isOutdated, setDraft, typed } from "./draft";
-import { useResolve, type Word } from "./resolving";
-import { approvalsGiven, type Refusal, refusal, whenOver } from "./words";
+import { barred } from "~/transcript/deciding";
+import { type Draft, editedArguments, typed } from "./draft";
+import { NoteField } from "./NoteField";
+import { type SendingWanted, useSending } from "./useSending";
+import { withNote, wordOf } from "./word";
+import { type Refusal, whenOver } from "./words";
 
-export interface PanelProps {
-  readonly asked: Approval;
-  readonly me: Me;
-  readonly draft: Draft;
+export interface PanelProps extends SendingWanted {
   readonly onDraft: (draft: Draft) => void;
   /** Its time is over, and the server is about to decide it. */
   readonly over: boolean;
@@ -33,17 +28,11 @@ export interface PanelProps {
   readonly onEditing: (editing: boolean) => void;
   /** Whether what is typed could be sent. */
   readonly valid: boolean;
-  readonly onErrors: (errors: Readonly<Record<string, string>>) => void;
+  /** Several are selected: the keys are for them. */
   readonly bulk: boolean;
-  readonly onDone: (asked: Approval) => void;
-  /** It was taken, and the question is open still. */
-  readonly onCounted: () => void;
-  readonly announce: (text: string) => void;
+  /** The question with its answer: Ctrl+Enter sends from in there, and from no dialog above it. */
+  readonly pane: RefObject<HTMLElement | null>;
 }
-
-const NOTE_CHARS_MAX = 4_000;
-/** What changed less than this ago cannot have been read. */
-const READ_MS = 1_000;
 
 type Mode = "approve" | "reject" | null;
 
@@ -61,8 +50,12 @@ export function DecisionPanel(props: PanelProps) {
   const hasReject = asked.type !== "effect";
 
   const approve = (): void => {
-    if (mayApprove && word !== null) sending.send(word);
-    else props.announce(bar?.why ?? lacks ?? "This cannot be decided now.");
+    if (mayApprove && word !== null) {
+      sending.send(word);
+      return;
+    }
+    setMode("approve"); // what it lacks is shown then
+    props.announce(bar?.why ?? lacks ?? "This cannot be decided now.");
   };
   const reject = (): void => {
     if (mayReject) sending.send({ decision: "reject" });
@@ -105,6 +98,7 @@ export function DecisionPanel(props: PanelProps) {
       keys: "mod+enter",
       does: "Send, while writing",
       group: GROUP,
+      within: props.pane,
       run: () => (mode === "reject" ? reject() : approve()),
     },
   ]);
@@ -112,9 +106,9 @@ export function DecisionPanel(props: PanelProps) {
   return (
     <section
       aria-label="Decide"
-      className="max-h-[45dvh] shrink-0 overflow-y-auto border-t border-line bg-surface px-4 py-3 sm:px-5"
+      className="max-h-[45dvh] shrink-0 overflow-y-auto border-t border-line bg-surface py-3"
     >
-      <div className="mx-auto flex max-w-5xl flex-col gap-2.5">
+      <div className="mx-auto flex max-w-5xl flex-col gap-2.5 px-4 sm:px-5">
         {over && (
           <Notice tone="warn" title="The time is over">
             <p>Now {whenOver(asked)}.</p>
@@ -122,7 +116,7 @@ export function DecisionPanel(props: PanelProps) {
         )}
         {bar !== null && <p className="text-xs text-ink-2">{inert(bar.why)}</p>}
         {sending.refused && <Refused refused={sending.refused} />}
-        <Note
+        <NoteField
           textarea={note}
           value={draft.note}
           rejecting={mode === "reject"}
@@ -205,78 +199,6 @@ function focusAnswer(): void {
   form?.querySelector<HTMLElement>("input, textarea, select, [contenteditable=true], button")?.focus();
 }
 
-/** What would be sent as the answer, or what it still lacks. */
-function wordOf(
-  asked: Approval,
-  draft: Draft,
-  valid: boolean,
-): { readonly word: Word | null; readonly lacks: string | null } {
-  const lacking = (lacks: string) => ({ word: null, lacks });
-  if (!valid && (asked.type !== "tool" || draft.arguments !== undefined))
-    return lacking("Something that you typed does not fit: see the fields.");
-  switch (asked.type) {
-    case "tool": {
-      const edited = editedArguments(draft, asked);
-      if (edited === undefined) return { word: { decision: "approve" }, lacks: null };
-      return { word: { decision: "approve", arguments: edited as Record<string, unknown> }, lacks: null };
-    }
-    case "effect": {
-      if (draft.outcome === null) return lacking("Say whether it happened.");
-      const answer =
-        draft.outcome === "committed"
-          ? { outcome: draft.outcome, result: draft.answer ?? null }
-          : { outcome: draft.outcome };
-      return { word: { decision: "answer", answer }, lacks: null };
-    }
-    default: {
-      const answer = draft.answer === undefined ? (asked.default ?? undefined) : draft.answer;
-      if (answer === undefined || (asked.choices !== null && draft.answer === undefined))
-        return lacking(asked.choices === null ? "An answer is needed." : "Choose one of the answers.");
-      return { word: { decision: "answer", answer }, lacks: null };
-    }
-  }
-}
-
-function Note({
-  textarea,
-  value,
-  rejecting,
-  onChange,
-}: {
-  textarea: RefObject<HTMLTextAreaElement | null>;
-  value: string;
-  rejecting: boolean;
-  onChange: (value: string) => void;
-}) {
-  const id = useId();
-  return (
-    <div className="flex flex-col gap-1">
-      <label htmlFor={id} className="sr-only">
-        Note
-      </label>
-      <Textarea
-        ref={textarea}
-        id={id}
-        rows={rejecting || value.includes("\n") || value.length > 80 ? 3 : 1}
-        maxLength={NOTE_CHARS_MAX}
-        value={value}
-        placeholder={
-          rejecting
-            ? "Why not? The agent is told, and it is kept."
-            : "Note: the agent is told, and it is kept."
-        }
-        onChange={(event) => onChange(event.target.value)}
-        className="resize-none"
-      />
-      {value.length > NOTE_CHARS_MAX * 0.9 && (
-        <p className="text-2xs text-ink-3 tabular">
-          {value.length} of {NOTE_CHARS_MAX} characters
-        </p>
-      )}
-    </div>
-  );
-}
-
 function Refused({ refused }: { refused: Refusal }) {
   return (
     <Notice alert tone="warn" title={inert(refused.title)}>
@@ -289,84 +211,4 @@ function Refused({ refused }: { refused: Refusal }) {
       )}
     </Notice>
   );
-}
-
-/** As it is sent: of the version that was seen, with the note. */
-function withNote(word: Word, asked: Approval, draft: Draft): Word {
-  const note = draft.note.trim();
-  return { ...word, version: asked.version, ...(note === "" ? {} : { note }) };
-}
-
-interface Sending {
-  readonly busy: Word["decision"] | null;
-  readonly refused: Refusal | null;
-  readonly send: (word: Word) => void;
-}
-
-function useSending({ asked, me, draft, onErrors, onDone, onCounted, announce }: PanelProps): Sending {
-  const resolving = useResolve(asked.id);
-  const [refused, setRefused] = useState<Refusal | null>(null);
-  const changedAt = useChangedAt(asked.version);
-  const here = useRef(true);
-  useEffect(() => {
-    here.current = true;
-    return () => {
-      here.current = false;
-    };
-  }, []);
-  const tooSoon = (): Refusal | null => {
-    if (isOutdated(draft, asked))
-      return {
-        title: "This changed while you were writing",
-        text: "Nothing was sent. See above what changed, and choose what to do with it.",
-        decision: null,
-      };
-    if (Date.now() - changedAt.current < READ_MS)
-      return {
-        title: "This changed just now",
-        text: "Nothing was sent. Look at it again, then decide.",
-        decision: null,
-      };
-    return null;
-  };
-  const send = (word: Word): void => {
-    if (resolving.isPending) return;
-    const unread = tooSoon();
-    if (unread !== null) {
-      setRefused(unread);
-      return;
-    }
-    setRefused(null);
-    onErrors({});
-    resolving
-      .mutateAsync(withNote(word, asked, draft))
-      .then((after) => {
-        setDraft(asked.id, EMPTY);
-        if (after.status !== "pending") onDone(after);
-        else if (here.current) {
-          onCounted();
-          announce(
-            `Your approval counts: ${approvalsGiven(after)} of ${after.quorum}. Somebody else has to approve, too.`,
-          );
-        }
-      })
-      .catch((error: unknown) => {
-        if (!here.current) return toastError("An answer was not taken", error);
-        if (error instanceof Problem && error.status === 422) onErrors(placed(error.body.errors));
-        setRefused(refusal(error, me));
-      });
-  };
-  return { busy: resolving.isPending ? (resolving.variables?.decision ?? null) : null, refused, send };
-}
-
-/** When a question last changed under somebody's eyes; at first it has not. */
-function useChangedAt(version: number): { readonly current: number } {
-  const at = useRef(0);
-  const seen = useRef(version);
-  useEffect(() => {
-    if (seen.current === version) return;
-    seen.current = version;
-    at.current = Date.now();
-  }, [version]);
-  return at;
 }

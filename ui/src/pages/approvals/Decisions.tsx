@@ -36,6 +36,12 @@ export function Decisions({ asked, me }: { asked: Approval; me: Me }) {
         {asked.status === "expired" && (
           <p className="px-3 pb-2.5 text-xs text-ink-2">Nobody answered in time: {whenOver(asked)}.</p>
         )}
+        {asked.status === "answered" && asked.decisions.length === 0 && (
+          <div className="px-3 pb-2.5 text-xs text-ink-2">
+            <p>Nobody answered in time, so the answer is what the question said it would be:</p>
+            <Answer value={asked.answer} />
+          </div>
+        )}
         <ol
           className={clsx(
             "divide-y divide-line",

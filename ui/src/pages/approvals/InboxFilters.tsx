@@ -1,11 +1,9 @@
-import { X } from "lucide-react";
 import { useMemo } from "react";
 import { useAgents } from "~/api/hooks";
 import { APPROVAL_AGES } from "~/app/search";
-import { Button } from "~/design/Button";
 import { Choice } from "~/design/Choice";
-import { Id } from "~/design/Facts";
 import { Select } from "~/design/Field";
+import { FilterBar, RunChip } from "~/design/FilterBar";
 import { Segmented } from "~/design/Segmented";
 import type { InboxSearch } from "./inbox";
 
@@ -27,11 +25,7 @@ export function InboxFilters({
   const tools = useMemo(() => toolsOf(known, search.agent), [known, search.agent]);
   const names = known.map((one) => one.id);
   return (
-    <div
-      role="search"
-      aria-label="Filter"
-      className="grid shrink-0 grid-cols-3 gap-2 border-b border-line p-3"
-    >
+    <FilterBar className="grid grid-cols-3 px-4 py-3 sm:px-5">
       <Segmented
         label="Which questions"
         className="col-span-3"
@@ -69,17 +63,8 @@ export function InboxFilters({
           </option>
         ))}
       </Select>
-      {search.run !== undefined && (
-        <Button
-          size="sm"
-          onClick={() => onChange({ run: undefined })}
-          aria-label={`All runs, not only ${search.run}`}
-        >
-          Run <Id id={search.run} />
-          <X size={12} aria-hidden />
-        </Button>
-      )}
-    </div>
+      <RunChip run={search.run} onAll={() => onChange({ run: undefined })} />
+    </FilterBar>
   );
 }
 

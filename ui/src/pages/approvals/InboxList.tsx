@@ -1,7 +1,6 @@
-/** The questions as rows. Only those in view are rendered; more are fetched as the end comes near. */
+/** The questions as rows. */
 
 import { Link } from "@tanstack/react-router";
-import { useVirtualizer } from "@tanstack/react-virtual";
 import clsx from "clsx";
 import {
   CircleHelp,
@@ -13,19 +12,18 @@ import {
   Users,
   Wrench,
 } from "lucide-react";
-import { type MouseEvent, useEffect, useRef } from "react";
+import type { MouseEvent } from "react";
 import type { Paged } from "~/api/hooks";
 import type { ApprovalRow } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Time } from "~/design/Facts";
-import { keepInView } from "~/lib/inView";
+import { useRows } from "~/design/useRows";
 import { inert, oneLine } from "~/lib/text";
 import { useNow } from "~/lib/ticking";
 import type { InboxSearch } from "./inbox";
 import { approvalsGiven, decidedLine, gist, subject, TYPE_WORDS, timeLeft } from "./words";
 
 const ROW_PX = 80;
-const AHEAD_ROWS = 20;
 
 export const TYPE_ICONS: Readonly<Record<ApprovalRow["type"], LucideIcon>> = {
   tool: ShieldQuestion,
@@ -47,41 +45,13 @@ export interface InboxListProps {
 
 export function InboxList({ list, search, cursor, focusing, selected, onSelect, onOpen }: InboxListProps) {
   const { rows, query } = list;
-  const scroller = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_PX,
-    overscan: 8,
-    getItemKey: (index) => rows[index]?.id ?? index,
-  });
-  const shown = virtual.getVirtualItems();
-  const last = shown.at(-1)?.index ?? 0;
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
-  useEffect(() => {
-    if (hasNextPage && !isFetchingNextPage && last >= rows.length - AHEAD_ROWS) void fetchNextPage();
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage, last, rows.length]);
-  const at = rows.findIndex((one) => one.id === cursor);
-  const focused = useRef(focusing);
-  useEffect(() => {
-    if (at >= 0) keepInView(scroller.current, at * ROW_PX, (at + 1) * ROW_PX);
-  }, [at]);
-  useEffect(() => {
-    if (focused.current === focusing || cursor === null) return;
-    focused.current = focusing;
-    const frame = requestAnimationFrame(() =>
-      scroller.current
-        ?.querySelector<HTMLElement>(`[data-row="${CSS.escape(cursor)}"] a`)
-        ?.focus({ preventScroll: true }),
-    );
-    return () => cancelAnimationFrame(frame);
-  }, [focusing, cursor]);
+  const { scroller, shown, totalPx } = useRows({ rows, query, rowPx: ROW_PX, cursor, focusing });
   return (
     <div ref={scroller} className="min-h-0 grow overflow-y-auto" tabIndex={-1}>
       <ul
         aria-label={search.view === "decided" ? "Decided questions" : "Open questions"}
         className="relative"
-        style={{ height: virtual.getTotalSize() }}
+        style={{ height: totalPx }}
       >
         {shown.map((item) => {
           const row = rows[item.index];
@@ -90,7 +60,7 @@ export function InboxList({ list, search, cursor, focusing, selected, onSelect, 
             <li
               key={item.key}
               data-row={row.id}
-              aria-setsize={hasNextPage ? -1 : rows.length}
+              aria-setsize={query.hasNextPage ? -1 : rows.length}
               aria-posinset={item.index + 1}
               className="absolute inset-x-0 border-b border-line"
               style={{ height: ROW_PX, transform: `translateY(${item.start}px)` }}
@@ -140,7 +110,7 @@ function Row({
   return (
     <div
       className={clsx(
-        "group relative flex h-full gap-2.5 py-2 pl-3 pr-3 hover:bg-hover",
+        "group relative flex h-full gap-2.5 px-4 py-2 sm:px-5 hover:bg-hover",
         current && "bg-accent-soft hover:bg-accent-soft",
       )}
     >

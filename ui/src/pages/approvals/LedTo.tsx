@@ -12,6 +12,7 @@ import { Section } from "~/design/Pane";
 import { Skeleton } from "~/design/States";
 import { plural } from "~/lib/format";
 import { brief, inert } from "~/lib/text";
+import { MessageParts } from "~/transcript/Transcript";
 
 const SHOWN_FIRST = 5;
 
@@ -73,14 +74,6 @@ function One({ part }: { part: Part }) {
   switch (part.type) {
     case "text":
       return <Prose text={part.text} />;
-    case "thinking":
-      return (
-        <Folded label="Thinking">
-          <p dir="auto" className="whitespace-pre-wrap text-xs text-ink-2">
-            {inert(part.text.slice(0, PROSE_CHARS_MAX))}
-          </p>
-        </Folded>
-      );
     case "tool_call":
       return (
         <Folded
@@ -108,10 +101,8 @@ function One({ part }: { part: Part }) {
           <JsonView value={part.error ?? part.result} />
         </Folded>
       );
-    case "file":
-      return <p className="text-xs text-ink-2">A file ({inert(part.media_type ?? "of an unknown type")})</p>;
     default:
-      return <JsonView value={part.data} />;
+      return <MessageParts parts={[part]} />;
   }
 }
 

@@ -6,9 +6,10 @@ import type { Me } from "~/api/session";
 import type { Approval } from "~/api/types";
 import { Fact, Id, Time } from "~/design/Facts";
 import { exact } from "~/lib/format";
+import { placeIn, placeText } from "~/lib/place";
 import { inert } from "~/lib/text";
 import { useNow } from "~/lib/ticking";
-import { approvalsGiven, standingDecisions, stepOf, timeLeft, whenOver, who, whoMay } from "./words";
+import { approvalsGiven, standingDecisions, timeLeft, whenOver, who, whoMay } from "./words";
 
 export function Why({ asked, me }: { asked: Approval; me: Me }) {
   const approved = standingDecisions(asked).filter((one) => one.decision === "approve");
@@ -39,9 +40,12 @@ export function Why({ asked, me }: { asked: Approval; me: Me }) {
         {asked.escalated && <Fact label="Escalated">Nobody answered at first; it is asked once more.</Fact>}
         <Fact label="Requested by">
           {asked.requested_by === me.principal.id ? (
-            `${me.principal.name} (you)`
+            `${inert(me.principal.name)} (you)`
           ) : (
-            <Id id={asked.requested_by} copy />
+            <>
+              {asked.requested_by_name !== null && <span>{inert(asked.requested_by_name)} </span>}
+              <Id id={asked.requested_by} copy />
+            </>
           )}
         </Fact>
         <Fact label="Asked">
@@ -79,17 +83,12 @@ function Expiry({ asked }: { asked: Approval }) {
 }
 
 function Places({ asked }: { asked: Approval }) {
-  const step = stepOf(asked);
+  const at = placeText(asked);
   return (
     <ul className="flex flex-col gap-1">
-      <Place label={step === null ? "The run" : `The run, at step ${step}`}>
-        <Link
-          to="/runs/$runId"
-          params={{ runId: asked.run_id }}
-          search={step === null ? {} : { step }}
-          className={LINK}
-        >
-          {step === null ? "Run" : `Run, step ${step}`} <Id id={asked.run_id} />
+      <Place label={`The run, ${at}`}>
+        <Link to="/runs/$runId" params={{ runId: asked.run_id }} search={placeIn(asked)} className={LINK}>
+          <span>Run, {at}</span> <Id id={asked.run_id} />
         </Link>
       </Place>
       {asked.root_run_id !== asked.run_id && (
@@ -115,7 +114,8 @@ function Places({ asked }: { asked: Approval }) {
   );
 }
 
-const LINK = "inline-flex min-w-0 items-center gap-1.5 rounded-sm text-accent-text hover:underline";
+const LINK =
+  "inline-flex min-w-0 flex-wrap items-center gap-x-1.5 rounded-sm text-accent-text hover:underline";
 
 const Place = ({ label, children }: { label: string; children: ReactNode }) => (
   <li title={label}>{children}</li>

@@ -2,7 +2,9 @@
 
 import { idempotencyKey } from "~/api/client";
 import { messageOf, Problem } from "~/api/problem";
+import type { Me } from "~/api/session";
 import type { Approval, ApprovalRow } from "~/api/types";
+import { barred } from "~/transcript/deciding";
 import { resolve, type Word } from "./resolving";
 
 export type BulkWord = "approve" | "reject";
@@ -10,23 +12,25 @@ export type BulkWord = "approve" | "reject";
 export interface BulkItem {
   readonly row: ApprovalRow;
   readonly key: string;
-  readonly state: "waiting" | "sending" | "done" | "failed" | "skipped";
+  /** `refused`: for good; sent again it would be refused again. */
+  readonly state: "waiting" | "sending" | "done" | "failed" | "refused" | "skipped";
   readonly said: string | null;
 }
 
 const AT_ONCE = 3;
 
 /** Why a question cannot be decided together with others; null if it can. */
-export function skipped(row: ApprovalRow, word: BulkWord): string | null {
+export function skipped(row: ApprovalRow, word: BulkWord, me: Me): string | null {
   if (row.status !== "pending") return "It is decided already.";
   if (row.type === "effect") return "Nobody knows its outcome: it is answered one by one.";
   if (word === "approve" && row.type !== "tool") return "It asks for an answer: it is answered one by one.";
-  return null;
+  const bar = barred(me, row);
+  return bar !== null && (bar.of === "all" || word === "approve") ? bar.why : null;
 }
 
-export const bulkItems = (rows: readonly ApprovalRow[], word: BulkWord): readonly BulkItem[] =>
+export const bulkItems = (rows: readonly ApprovalRow[], word: BulkWord, me: Me): readonly BulkItem[] =>
   rows.map((row) => {
-    const why = skipped(row, word);
+    const why = skipped(row, word, me);
     return { row, key: idempotencyKey(), state: why === null ? "waiting" : "skipped", said: why };
   });
 
@@ -47,9 +51,8 @@ export async function sendAll(
         const after = await resolve(item.row.id, bodyOf(item.row, word, note), item.key);
         onItem({ ...item, state: "done", said: doneWords(after) }, after);
       } catch (error) {
-        // What was refused for good gets a new key: sent again it is another request.
-        const key = error instanceof Problem && error.isPassing ? item.key : idempotencyKey();
-        onItem({ ...item, key, state: "failed", said: failedWords(error) }, null);
+        const passes = !(error instanceof Problem) || error.isPassing;
+        onItem({ ...item, state: passes ? "failed" : "refused", said: failedWords(error) }, null);
       }
     }
   };

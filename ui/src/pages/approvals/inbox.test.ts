@@ -1,10 +1,12 @@
+import { QueryClient } from "@tanstack/react-query";
 import { describe, expect, it } from "vitest";
 import { Problem } from "~/api/problem";
 import type { Me } from "~/api/session";
 import type { Approval, ApprovalRow } from "~/api/types";
 import { bulkItems, isOpen } from "./bulk";
 import { caughtUp, EMPTY, editedArguments, isDirty, isOutdated, typed } from "./draft";
-import { inboxQuery, neighbour, replaced, span } from "./inbox";
+import { inboxQuery, neighbour, replaced, settle, span } from "./inbox";
+import { withNote, wordOf } from "./word";
 import { decidedLine, firstArguments, gist, refusal, timeLeft, whenOver } from "./words";
 
 const me = {
@@ -22,6 +24,10 @@ const row = (id: string, over: Partial<ApprovalRow> = {}): ApprovalRow =>
     agent: "support",
     tool: "refund",
     arguments: { amount: "10", order: 7 },
+    may_decide: [],
+    quorum: 1,
+    four_eyes: false,
+    requested_by: "pri_x",
     schema: { type: "object", properties: { order: { type: "integer" }, amount: { type: "string" } } },
     decisions: [],
     expires_at: null,
@@ -46,6 +52,7 @@ describe("the list", () => {
   it("asks for the oldest open, and for the newest decided", () => {
     expect(inboxQuery({})).toEqual({ status: ["pending"], order: "asc" });
     expect(inboxQuery({ view: "decided", age: "day", run: "run_1", agent: "a", tool: "t" })).toMatchObject({
+      by: "resolved",
       order: "desc",
       older_than: 86_400,
       run_id: "run_1",
@@ -145,6 +152,8 @@ describe("words", () => {
       ],
     } as unknown as Approval;
     expect(firstArguments(asked)).toEqual({ order: 8 });
+    expect(firstArguments({ ...asked, step: "model#2/1@2/leave#1" })).toEqual({ order: 8 });
+    expect(firstArguments({ ...asked, step: "refund#1/leave#1" })).toBeNull();
     expect(firstArguments({ ...asked, tool: "else" })).toBeNull();
     expect(firstArguments({ ...asked, context: [] })).toBeNull();
   });
@@ -164,13 +173,65 @@ describe("words", () => {
 it("leaves out of a bulk what needs an answer", () => {
   const rows = [row("a"), row("b", { type: "input" }), row("c", { type: "effect" })];
   expect(
-    bulkItems(rows, "approve")
+    bulkItems(rows, "approve", me)
       .filter(isOpen)
       .map((one) => one.row.id),
   ).toEqual(["a"]);
   expect(
-    bulkItems(rows, "reject")
+    bulkItems(rows, "reject", me)
       .filter(isOpen)
       .map((one) => one.row.id),
   ).toEqual(["a", "b"]);
+});
+
+it("leaves out of a bulk what one may not decide, and says why", () => {
+  const mine = row("a", { four_eyes: true, requested_by: "pri_me" });
+  expect(bulkItems([mine], "approve", me)[0]).toMatchObject({ state: "skipped" });
+  expect(bulkItems([mine], "reject", me)[0]).toMatchObject({ state: "waiting" });
+  const reader = { ...me, scopes: ["approvals:read"] } as Me;
+  expect(bulkItems([row("b")], "reject", reader)[0]?.said).toContain("approvals:write");
+});
+
+describe("a word", () => {
+  const asked = row("a") as Approval;
+
+  it("has the arguments only where they are changed", () => {
+    expect(wordOf(asked, EMPTY, true)).toEqual({ word: { decision: "approve" }, lacks: null });
+    const draft = typed(EMPTY, asked, { arguments: { order: 7, amount: "9" } });
+    expect(wordOf(asked, draft, true).word).toEqual({ decision: "approve", arguments: draft.arguments });
+    expect(wordOf(asked, draft, false).lacks).toContain("does not fit");
+  });
+
+  it("says what it lacks", () => {
+    const question = row("q", { type: "input", choices: [null, "red"] }) as Approval;
+    expect(wordOf(question, EMPTY, true).lacks).toBe("Choose one of the answers.");
+    expect(wordOf(question, { ...EMPTY, answer: null }, true).word).toEqual({
+      decision: "answer",
+      answer: null,
+    });
+    const effect = row("e", { type: "effect" }) as Approval;
+    expect(wordOf(effect, EMPTY, true).lacks).toBe("Say whether it happened.");
+    expect(wordOf(effect, { ...EMPTY, outcome: "not_done" }, true).word).toEqual({
+      decision: "answer",
+      answer: { outcome: "not_done" },
+    });
+  });
+
+  it("is for the version that was seen", () => {
+    const draft = typed(EMPTY, asked, { note: " hm " });
+    expect(withNote({ decision: "reject" }, asked, draft)).toEqual({
+      decision: "reject",
+      version: 1,
+      note: "hm",
+    });
+  });
+});
+
+it("settles many at once as it settles one", () => {
+  const found = { pages: [{ data: [row("a"), row("b"), row("c")], next_cursor: null }], pageParams: [null] };
+  const cache = new QueryClient();
+  const key = ["approvals", { status: ["pending"] }];
+  cache.setQueryData(key, found);
+  settle(cache, row("a", { status: "approved" }) as Approval, row("c", { status: "rejected" }) as Approval);
+  expect(cache.getQueryData<typeof found>(key)?.pages[0]?.data.map((one) => one.id)).toEqual(["b"]);
 });

@@ -24,7 +24,7 @@ export function inboxQuery({ view, agent, tool, age, run }: InboxSearch) {
   const decided = view === "decided";
   return {
     status: decided ? DECIDED : (["pending"] satisfies ApprovalStatus[] as ApprovalStatus[]),
-    order: decided ? ("desc" as const) : ("asc" as const),
+    ...(decided ? { by: "resolved" as const, order: "desc" as const } : { order: "asc" as const }),
     ...(agent === undefined ? {} : { agent }),
     ...(tool === undefined ? {} : { tool }),
     ...(run === undefined ? {} : { run_id: run }),
@@ -72,17 +72,22 @@ const grown = (cache: QueryClient): readonly (readonly [readonly unknown[], List
 const listed = (cache: QueryClient): readonly ApprovalRow[] =>
   grown(cache).flatMap(([, found]) => found.pages.flatMap((page) => page.data));
 
-/** Put a question into what is cached as the server gave it: a decided one leaves the lists of open ones. */
-export function settle(cache: QueryClient, asked: Approval): void {
-  cache.setQueryData(keys.approval(asked.id), asked);
-  const { context: _, ...row } = asked;
-  for (const [key, found] of grown(cache))
-    cache.setQueryData<Listed>(key, replaced(found, key[1] as { status?: unknown }, row));
-  void cache.invalidateQueries({ queryKey: ["approvals"] });
-  void cache.invalidateQueries({ queryKey: ["overview"] });
-  void cache.invalidateQueries({ queryKey: keys.run(asked.run_id) });
-  if (asked.effect_id !== null) void cache.invalidateQueries({ queryKey: ["effects"] });
+/** Put questions into what is cached as the server gave them: decided ones leave the lists of open ones. */
+export function settle(cache: QueryClient, ...asked: readonly Approval[]): void {
+  for (const one of asked) cache.setQueryData(keys.approval(one.id), one);
+  for (const [key, found] of grown(cache)) {
+    const kept = asked.reduce(
+      (before, { context: _, ...row }) => replaced(before, filtersOf(key), row),
+      found,
+    );
+    cache.setQueryData<Listed>(key, kept);
+  }
+  const stale: readonly unknown[][] = [["approvals"], ["overview"], ["effects"]];
+  const runs = [...new Set(asked.map((one) => one.run_id))].map((id) => [...keys.run(id)]);
+  for (const queryKey of [...stale, ...runs]) void cache.invalidateQueries({ queryKey });
 }
+
+const filtersOf = (key: readonly unknown[]): { status?: unknown } => (key[1] ?? {}) as { status?: unknown };
 
 export function replaced(found: Listed, filters: { status?: unknown }, row: ApprovalRow): Listed {
   const wanted = Array.isArray(filters?.status) ? (filters.status as readonly unknown[]) : null;

@@ -96,22 +96,19 @@ export function decidedLine(asked: ApprovalRow): string {
 
 /** What was asked at first: an edit replaces the arguments, the model's own call still holds them. */
 export function firstArguments(asked: Approval): Readonly<Record<string, unknown>> | null {
-  const at = /\/(\d+)\/[^/]*$/.exec(asked.step)?.[1];
+  // The call's place in the model's answer; a step of code has none, and one that was made again a number behind it.
+  const at = /\/(\d+)(?:@\d+)?\/[^/]*$/.exec(asked.step)?.[1];
+  if (at === undefined) return null;
   const call = asked.context
     .toReversed()
     .filter((message) => message.role === "assistant")
     .map((message) => (message as Message).parts.filter((part) => part.type === "tool_call"))
-    .find((calls) => calls.length > 0)?.[Number(at ?? 0)] as Extract<Part, { type: "tool_call" }> | undefined;
+    .find((calls) => calls.length > 0)?.[Number(at)] as Extract<Part, { type: "tool_call" }> | undefined;
   if (call === undefined || call.name !== asked.tool) return null;
   return typeof call.arguments === "object" && call.arguments !== null
     ? (call.arguments as Readonly<Record<string, unknown>>)
     : null;
 }
-
-/** The step at which the run stands: the model's, which made the call. */
-export const stepOf = (asked: Approval): number | null =>
-  asked.context.findLast((message) => message.run_id === asked.run_id && message.step_seq !== null)
-    ?.step_seq ?? null;
 
 export interface Refusal {
   readonly title: string;

@@ -5,6 +5,7 @@ import { PanelLeft, Plus } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
 import { useEffect, useState } from "react";
 import { IconButton } from "~/design/Button";
+import { useReturn } from "~/design/returning";
 import { useHotkeys } from "~/lib/hotkeys";
 import { ExistingChat } from "./ExistingChat";
 import { NewChat } from "./NewChat";
@@ -15,6 +16,7 @@ export function ChatPage() {
   const { agent } = useSearch({ strict: false });
   const navigate = useNavigate();
   const [drawer, setDrawer] = useState(false);
+  const giveBack = useReturn(drawer);
   useHotkeys([{ keys: "n", does: "New chat", group: "Chat", run: () => void navigate({ to: "/chat" }) }]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: closed whenever another thread is gone to
   useEffect(() => setDrawer(false), [threadId]);
@@ -41,6 +43,7 @@ export function ChatPage() {
           <Radix.Overlay className="fixed inset-0 z-40 bg-scrim" />
           <Radix.Content
             aria-describedby={undefined}
+            onCloseAutoFocus={giveBack}
             className="fixed inset-y-0 left-0 z-50 flex w-[min(20rem,calc(100vw-3rem))] flex-col border-r border-line bg-surface shadow-pop"
           >
             <Radix.Title className="sr-only">Threads</Radix.Title>

@@ -12,6 +12,7 @@ import { Menu } from "~/design/Menu";
 import { SchemaForm } from "~/design/SchemaForm";
 import { blank } from "~/design/schema";
 import { toastError } from "~/design/Toasts";
+import { isComposing } from "~/lib/composing";
 import { oneLine } from "~/lib/text";
 import { placed } from "~/transcript/deciding";
 import { AgentPicker } from "./AgentPicker";
@@ -90,7 +91,9 @@ function TextComposer({ draft, agents, agent, onAgent, busy, stopping, onStop, o
   const [onBusy, setOnBusy] = useState<"enqueue" | "interrupt">("enqueue");
   const field = useRef<HTMLTextAreaElement>(null);
   const { closed, warning } = useObstacle(agent);
+  const latest = useRef(text);
   const change = (next: string): void => {
+    latest.current = next;
     setText(next);
     keepDraft(draft, next);
   };
@@ -106,12 +109,8 @@ function TextComposer({ draft, agents, agent, onAgent, busy, stopping, onStop, o
     try {
       await onSend(agent, said, busy ? onBusy : null);
     } catch (error) {
-      // What was written meanwhile stays, behind what was not sent.
-      setText((meanwhile) => {
-        const kept = meanwhile === "" ? said : `${said}\n${meanwhile}`;
-        keepDraft(draft, kept);
-        return kept;
-      });
+      // What was written meanwhile stays, behind what was not sent; also when somebody looks at another thread by now.
+      change(latest.current === "" ? said : `${said}\n${latest.current}`);
       toastError("This was not sent", error);
     } finally {
       setSending(false);
@@ -119,7 +118,7 @@ function TextComposer({ draft, agents, agent, onAgent, busy, stopping, onStop, o
     }
   };
   const pressed = (event: KeyboardEvent): void => {
-    if (event.nativeEvent.isComposing) return;
+    if (isComposing(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       void send();

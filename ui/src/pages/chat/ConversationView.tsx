@@ -7,6 +7,7 @@ import { ArrowDown } from "lucide-react";
 import { type ReactNode, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Button } from "~/design/Button";
 import { Skeleton } from "~/design/States";
+import { Following } from "~/transcript/Transcript";
 
 const NEAR_END_PX = 60;
 const NEAR_START_PX = 400;
@@ -16,6 +17,7 @@ export function ConversationView({
   firstId,
   hasOlder,
   isLoadingOlder,
+  olderFailed = false,
   onOlder,
   children,
 }: {
@@ -24,6 +26,7 @@ export function ConversationView({
   firstId?: string | undefined;
   hasOlder: boolean;
   isLoadingOlder: boolean;
+  olderFailed?: boolean;
   onOlder: () => void;
   children: ReactNode;
 }) {
@@ -32,6 +35,7 @@ export function ConversationView({
   const stuck = useRef(true);
   const last = useRef({ top: 0, height: 0 });
   const [away, setAway] = useState(false);
+  const isFollowed = useCallback(() => stuck.current, []);
   useKeptPlace(scroller, firstId);
 
   const toEnd = useCallback((): void => {
@@ -40,16 +44,18 @@ export function ConversationView({
   }, []);
   const older = useCallback((): void => {
     const area = scroller.current;
-    if (area !== null && hasOlder && !isLoadingOlder && area.scrollTop < NEAR_START_PX) onOlder();
-  }, [hasOlder, isLoadingOlder, onOlder]);
+    const wanted = hasOlder && !isLoadingOlder && !olderFailed;
+    if (area !== null && wanted && area.scrollTop < NEAR_START_PX) onOlder();
+  }, [hasOlder, isLoadingOlder, olderFailed, onOlder]);
   const scrolled = (): void => {
     const area = scroller.current;
     if (area === null) return;
     const { scrollTop: top, scrollHeight: height, clientHeight } = area;
-    // Somebody scrolled up if it went up and nothing shrank; growth alone scrolls nobody away.
-    const up = top < last.current.top - 1 && height >= last.current.height;
-    if (height - top - clientHeight < NEAR_END_PX) stuck.current = true;
-    else if (up) stuck.current = false;
+    // Somebody scrolled up if it went up, however little, and nothing shrank; growth alone scrolls nobody away.
+    const up = top < last.current.top && height >= last.current.height;
+    const distance = height - top - clientHeight;
+    if (up && distance >= 1) stuck.current = false;
+    else if (distance < NEAR_END_PX) stuck.current = true;
     last.current = { top, height };
     setAway(!stuck.current);
     older();
@@ -77,13 +83,21 @@ export function ConversationView({
         className="h-full overflow-y-auto overscroll-contain focus-visible:-outline-offset-2"
       >
         <div ref={column} className="mx-auto flex max-w-3xl flex-col gap-6 px-4 pb-8 pt-5 sm:px-5">
-          {hasOlder && (
+          {hasOlder && olderFailed && !isLoadingOlder && (
+            <p role="alert" className="flex flex-wrap items-center gap-2 text-sm text-ink-2">
+              The earlier messages could not be loaded.
+              <Button size="sm" onClick={onOlder}>
+                Try again
+              </Button>
+            </p>
+          )}
+          {hasOlder && (!olderFailed || isLoadingOlder) && (
             <div role="status" aria-label="Loading earlier messages" className="flex flex-col gap-2">
               <Skeleton className="h-5 w-2/3" />
               <Skeleton className="h-5 w-1/2" />
             </div>
           )}
-          {children}
+          <Following value={isFollowed}>{children}</Following>
         </div>
       </section>
       {away && (

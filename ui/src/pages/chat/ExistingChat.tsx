@@ -21,11 +21,11 @@ import { firstOf } from "./agents";
 import { Composer } from "./Composer";
 import { ConversationView } from "./ConversationView";
 import { type Conversation, type Heard, isAlive, toHear, turnsOf } from "./conversation";
-import { type Talk, talkOf, useStatuses, useTalk } from "./conversations";
+import { type Talk, talkOf, useLastSaid, useStatuses, useTalk } from "./conversations";
 import { siblingsAt } from "./siblings";
 import { DeleteThread, RenameThread } from "./ThreadDialogs";
-import { useTitle } from "./ThreadList";
 import { TurnView } from "./TurnView";
+import { titleOf } from "./titles";
 import { useSend } from "./useSend";
 import { type Messages, useBranches, useMessages, useThread, useThreadRuns } from "./useThread";
 
@@ -61,9 +61,12 @@ export function ExistingChat({
   const heardIds = hear.join(" ");
   useEffect(() => talk.hear(heardIds === "" ? [] : heardIds.split(" ")), [talk, heardIds]);
   const held = holder(rows, statuses);
-  const stopping = held !== null && held.cancel_requested_at !== null;
+  const [stopped, setStopped] = useState<string | null>(null);
+  const stopping = held !== null && (held.cancel_requested_at !== null || held.id === stopped);
   const stop = (): void => {
-    if (held !== null && !stopping) void acting.stop(held.id);
+    if (held === null || stopping) return;
+    setStopped(held.id);
+    void acting.stop(held.id).then((taken) => taken || setStopped(null));
   };
   useHotkeys(held !== null ? [{ keys: "escape", does: "Stop the run", group: "Chat", run: stop }] : []);
 
@@ -95,7 +98,7 @@ export function ExistingChat({
         agents={known}
         can={may(me.data, "runs:write") ? acting : null}
       />
-      <Announcer held={held} />
+      <Announcer held={held} talk={talk} />
       <Composer
         key={`composer:${threadId}`}
         draft={threadId}
@@ -125,16 +128,22 @@ function holder(runs: readonly Run[], statuses: ReadonlyMap<string, string>): Ru
   return null;
 }
 
-/** Says aloud when an answer begins and ends; the text itself is there to be read. */
-function Announcer({ held }: { held: Run | null }) {
+/** Says aloud when a run begins and ends, and each message once it is whole: not word by word. */
+function Announcer({ held, talk }: { held: Run | null; talk: Talk }) {
+  const said = useLastSaid(talk);
   return (
-    <p role="status" aria-live="polite" className="sr-only">
-      {held === null
-        ? "No run is under way."
-        : held.status === "waiting"
-          ? "The run waits."
-          : "A run is under way."}
-    </p>
+    <div className="sr-only">
+      <p role="status" aria-live="polite">
+        {held === null
+          ? "No run is under way."
+          : held.status === "waiting"
+            ? "The run waits."
+            : "A run is under way."}
+      </p>
+      <p role="status" aria-live="polite" aria-label="The last answer">
+        {said}
+      </p>
+    </div>
   );
 }
 
@@ -147,7 +156,7 @@ function Head({
   opener: ReactNode;
   canWrite: boolean;
 }) {
-  const title = useTitle(thread);
+  const title = titleOf(thread);
   const [branching, setBranching] = useState(false);
   const [renaming, setRenaming] = useState(false);
   const [deleting, setDeleting] = useState(false);
@@ -296,6 +305,7 @@ function Turns({
       firstId={messages.rows[0]?.id}
       hasOlder={messages.hasOlder}
       isLoadingOlder={messages.isLoadingOlder}
+      olderFailed={messages.olderFailed}
       onOlder={messages.loadOlder}
     >
       {turns.map((turn, index) => (

@@ -7,13 +7,14 @@ import type { Agent } from "~/api/types";
 import { Badge } from "~/design/Badge";
 import { PageHeader } from "~/design/Page";
 import { Empty, ErrorState, Skeleton } from "~/design/States";
+import { useMounted } from "~/lib/mounted";
 import { oneLine } from "~/lib/text";
 import { firstOf, takesText } from "./agents";
 import { Composer } from "./Composer";
 import { ConversationView } from "./ConversationView";
 import { turnsOf } from "./conversation";
 import { Talk, useTalk } from "./conversations";
-import { keepDraft, NEW } from "./drafts";
+import { moveDraft, NEW } from "./drafts";
 import { TurnView } from "./TurnView";
 import { useSend } from "./useSend";
 
@@ -21,6 +22,7 @@ const nothing = (): void => {};
 
 export function NewChat({ agentId, opener }: { agentId: string | null; opener: ReactNode }) {
   const navigate = useNavigate();
+  const isHere = useMounted();
   const agents = useAgents();
   const talk = useRef<Talk>(null);
   talk.current ??= new Talk();
@@ -33,7 +35,8 @@ export function NewChat({ agentId, opener }: { agentId: string | null; opener: R
     void navigate({ to: "/chat", search: { agent: next.id }, replace: true });
   const send = async (to: Agent, input: unknown): Promise<void> => {
     const { threadId } = await say(to.id, input, null);
-    keepDraft(NEW, "");
+    if (!isHere()) return; // somebody looks at something else by now
+    moveDraft(NEW, threadId);
     await navigate({ to: "/chat/$threadId", params: { threadId } });
   };
   return (

@@ -11,6 +11,7 @@ import { Button } from "~/design/Button";
 import { Dialog } from "~/design/Dialog";
 import { Field, Input } from "~/design/Field";
 import { toast, toastError } from "~/design/Toasts";
+import { keepDraft } from "./drafts";
 
 const TITLE_CHARS_MAX = 500;
 
@@ -19,10 +20,12 @@ export function RenameThread({ thread, onClose }: { thread: Thread | null; onClo
   const form = useId();
   const [title, setTitle] = useState("");
   const [busy, setBusy] = useState(false);
-  useEffect(() => setTitle(thread?.title ?? ""), [thread]);
+  const id = thread?.id;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is typed stays when the thread changes meanwhile
+  useEffect(() => setTitle(thread?.title ?? ""), [id]);
   const save = async (event: FormEvent): Promise<void> => {
     event.preventDefault();
-    if (thread === null) return;
+    if (thread === null || busy) return;
     setBusy(true);
     try {
       const changed = await body(
@@ -94,7 +97,7 @@ export function DeleteThread({
   useEffect(() => {
     setAsked("plain");
     setRefusal(null);
-  }, [thread]);
+  }, [thread?.id]);
   const remove = async (branches: "delete" | "copy" | null): Promise<void> => {
     if (thread === null) return;
     setBusy(true);
@@ -104,6 +107,7 @@ export function DeleteThread({
         method: "DELETE",
       });
       void cache.invalidateQueries({ queryKey: ["threads"] });
+      keepDraft(thread.id, "");
       onClose();
       toast("The thread was deleted.");
       if (thread.id === current) void navigate({ to: "/chat" });

@@ -1,6 +1,5 @@
 /** All threads, newest first; only those in sight are in the page. */
 
-import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import clsx from "clsx";
@@ -10,18 +9,17 @@ import { api, body } from "~/api/client";
 import { usePages } from "~/api/hooks";
 import { keys } from "~/api/keys";
 import { may, useMe } from "~/api/session";
-import type { Part, Thread } from "~/api/types";
+import type { Thread } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Button, IconButton } from "~/design/Button";
 import { Time } from "~/design/Facts";
 import { Menu } from "~/design/Menu";
 import { Empty, ErrorState, Skeleton } from "~/design/States";
-import { brief, oneLine, textOf } from "~/lib/text";
 import { DeleteThread, RenameThread } from "./ThreadDialogs";
+import { titleOf } from "./titles";
 
 const ROW_PX = 58;
 const PAGE = 50;
-const TITLE_CHARS = 90;
 
 /** What a thread's state is called in the list; that it rests is not worth a word. */
 const STATES: Readonly<Record<string, string>> = { busy: "running", waiting: "waiting", error: "failed" };
@@ -67,7 +65,12 @@ export function ThreadList({ current, onChosen }: { current: string | null; onCh
         <Rows
           rows={rows}
           current={current}
-          more={query.hasNextPage && !query.isFetchingNextPage ? () => void query.fetchNextPage() : null}
+          more={
+            query.hasNextPage && !query.isFetchingNextPage && !query.isFetchNextPageError
+              ? () => void query.fetchNextPage()
+              : null
+          }
+          onRetry={query.isFetchNextPageError ? () => void query.fetchNextPage() : null}
           {...(onChosen ? { onChosen } : {})}
         />
       )}
@@ -79,11 +82,14 @@ function Rows({
   rows,
   current,
   more,
+  onRetry,
   onChosen,
 }: {
   rows: readonly Thread[];
   current: string | null;
   more: (() => void) | null;
+  /** Given when the rest could not be loaded. */
+  onRetry: (() => void) | null;
   onChosen?: () => void;
 }) {
   const scroller = useRef<HTMLDivElement>(null);
@@ -128,6 +134,14 @@ function Rows({
           );
         })}
       </ul>
+      {onRetry !== null && (
+        <p role="alert" className="flex flex-wrap items-center gap-2 p-2 text-xs text-ink-2">
+          The rest could not be loaded.
+          <Button size="sm" onClick={onRetry}>
+            Try again
+          </Button>
+        </p>
+      )}
       <RenameThread thread={renamed} onClose={() => setRenamed(null)} />
       <DeleteThread thread={deleted} current={current} onClose={() => setDeleted(null)} />
     </nav>
@@ -148,7 +162,7 @@ function Row({
   onChosen?: () => void;
 }) {
   const me = useMe();
-  const title = useTitle(thread);
+  const title = titleOf(thread);
   const state = STATES[thread.status];
   const writes = may(me.data, "threads:write");
   return (
@@ -199,42 +213,4 @@ function Row({
       )}
     </div>
   );
-}
-
-/** A thread's title, else the first words said in it. */
-export function useTitle(thread: Thread | undefined): string {
-  const untitled = thread !== undefined && thread.title === null && thread.last_run !== null;
-  const first = useQuery({
-    queryKey: ["first-words", thread?.id ?? ""],
-    enabled: untitled,
-    staleTime: Number.POSITIVE_INFINITY,
-    queryFn: async ({ signal }) => {
-      const page = await body(
-        api.GET("/v1/threads/{thread_id}/messages", {
-          params: { path: { thread_id: thread?.id ?? "" }, query: { limit: 1 } },
-          signal,
-        }),
-      );
-      const parts = (page.data[0]?.parts ?? []) as readonly Part[];
-      const words = oneLine(parts.map(wordsOf).join(" "), TITLE_CHARS);
-      return words === "" ? (thread?.last_run?.agent ?? "") : words;
-    },
-  });
-  if (thread === undefined) return "Thread";
-  return oneLine(thread.title ?? "", TITLE_CHARS) || first.data || (untitled ? "Untitled" : "Empty thread");
-}
-
-const wordsOf = (part: Part): string => {
-  if (part.type === "text") return part.text;
-  if (part.type === "file") return "file";
-  return part.type === "data" ? dataWords(part.data) : "";
-};
-
-/** The input of a form: its text if it has one, else what was filled in. */
-function dataWords(data: unknown): string {
-  if (typeof data !== "object" || data === null || Array.isArray(data)) return textOf(data);
-  const text = textOf(data);
-  if (!text.startsWith("{")) return text;
-  const members = Object.entries(data).slice(0, 4);
-  return members.map(([name, value]) => `${name}: ${brief(value, 30)}`).join(", ");
 }

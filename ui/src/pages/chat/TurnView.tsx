@@ -16,7 +16,7 @@ import { blocksOf } from "~/transcript/blocks";
 import { viewOfHistory, withHeard } from "~/transcript/history";
 import { ModelText, PlainText } from "~/transcript/LongText";
 import type { Block } from "~/transcript/model";
-import type { RunView } from "~/transcript/runView";
+import type { RunView } from "~/transcript/runItems";
 import { Transcript } from "~/transcript/Transcript";
 import type { Acting } from "./acting";
 import type { Turn } from "./conversation";
@@ -91,8 +91,8 @@ function Answer({
   siblings,
 }: TurnProps & { runId: string }) {
   // Until its events were told from the beginning, what is stored stands before what is heard.
-  const view = listened !== null && listened.status !== null ? listened : null;
-  const status = view?.status ?? run?.status ?? null;
+  const view = listened?.begun ? listened : null;
+  const status = listened?.status ?? run?.status ?? null;
   const ended =
     turn.inherited ||
     turn.goesOn ||
@@ -111,7 +111,7 @@ function Answer({
   const blocks = useMemo(() => blocksOf(shown, ended), [shown, ended]);
   const output = view !== null && status === "succeeded" ? unsaid(view, blocks) : undefined;
   const agent = agents.find((one) => one.id === run?.agent) ?? null;
-  const error = view?.error ?? (status === "failed" ? run?.error : null) ?? null;
+  const error = listened?.error ?? (status === "failed" ? run?.error : null) ?? null;
   const isOver = !turn.goesOn && status !== null && ENDED.has(status);
   return (
     <div className="flex min-w-0 flex-col gap-2">
@@ -142,7 +142,7 @@ function Answer({
       {isOver && status === "failed" && error !== null && (
         <Failed
           error={error}
-          onRetry={can !== null && isLast && error.retryable ? () => can.retry(runId) : null}
+          onRetry={can !== null && isLast && error.retryable ? () => void can.retry(runId) : null}
         />
       )}
       {isOver && status === "cancelled" && (
@@ -245,7 +245,7 @@ function Failed({
   onRetry,
 }: {
   error: { readonly code: string; readonly message: string; readonly retryable: boolean };
-  onRetry: (() => Promise<void>) | null;
+  onRetry: (() => void) | null;
 }) {
   return (
     <div
@@ -260,7 +260,7 @@ function Failed({
         <PlainText text={error.message} className="text-ink-2" />
       </div>
       {onRetry !== null && (
-        <Button size="sm" icon={<RotateCcw size={13} />} onClick={() => void onRetry()}>
+        <Button size="sm" icon={<RotateCcw size={13} />} onClick={onRetry}>
           Retry
         </Button>
       )}

@@ -8,6 +8,7 @@ import { Button, IconButton } from "~/design/Button";
 import { CopyButton, Time } from "~/design/Facts";
 import { Textarea } from "~/design/Field";
 import { JsonEditor, parsed, written } from "~/design/Json";
+import { isComposing } from "~/lib/composing";
 import { brief } from "~/lib/text";
 import { MessageParts } from "~/transcript/Transcript";
 import type { Said } from "./conversation";
@@ -31,12 +32,16 @@ export function UserMessage({
   onCode: (() => void) | null;
 }) {
   const [editing, setEditing] = useState(false);
+  const [closed, setClosed] = useState(false);
   const input = inputOf(said.parts);
   if (editing && onEdit !== null)
     return (
       <Editing
         input={input}
-        onClose={() => setEditing(false)}
+        onClose={() => {
+          setEditing(false);
+          setClosed(true);
+        }}
         onDone={async (next) => {
           if (await onEdit(next)) setEditing(false);
         }}
@@ -75,6 +80,7 @@ export function UserMessage({
                 label="Edit the message, on a branch"
                 size="sm"
                 className="!size-6"
+                autoFocus={closed} // where somebody was before
                 onClick={() => setEditing(true)}
               >
                 <Pencil size={13} />
@@ -107,10 +113,11 @@ function Editing({
     setBusy(false);
   };
   const pressed = (event: KeyboardEvent): void => {
+    if (isComposing(event)) return;
     if (event.key === "Escape") {
       event.stopPropagation();
       onClose();
-    } else if (isText && event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) {
+    } else if (isText && event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       void save();
     }

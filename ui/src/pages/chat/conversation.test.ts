@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { Message, Run, RunEvent, Thread } from "~/api/types";
 import { firstOf, takesText } from "./agents";
-import { after, type Conversation, EMPTY, toHear, turnsOf } from "./conversation";
+import { after, type Conversation, EMPTY, lastSaid, toHear, turnsOf } from "./conversation";
 import { siblingsAt } from "./siblings";
 
 const message = (position: number, run_id: string, role: string, rest: object = {}): Message =>
@@ -102,7 +102,6 @@ it("marks what was taken back", () => {
 it("hears runs, keeps what was said, and takes it out when it is refused", () => {
   let state: Conversation = EMPTY;
   state = after(state, { type: "said", send: { key: "k", agent: "a", input: "hi", runId: null } });
-  state = after(state, { type: "listened", runId: "run_a", since: 0 });
   state = after(state, {
     type: "heard",
     events: [
@@ -113,10 +112,22 @@ it("hears runs, keeps what was said, and takes it out when it is refused", () =>
   });
   expect([...state.views.keys()]).toEqual(["run_a", "run_b"]);
   expect(state.views.get("run_a")?.items.size).toBe(1);
-  const again = after(state, { type: "listened", runId: "run_a", since: 5 });
-  expect(again).toBe(state);
   expect(after(state, { type: "taken", key: "k", runId: "run_a" }).sends[0]?.runId).toBe("run_a");
   expect(after(state, { type: "refused", key: "k" }).sends).toEqual([]);
+});
+
+it("reads out the last message once it is whole, and no piece of one", () => {
+  const whole = (pos: number, id: string, role: string, text: string): RunEvent =>
+    event("run_a", pos, "message.completed", { message_id: id, role, parts: [{ type: "text", text }] });
+  const piece = event("run_a", null, "message.delta", { message_id: "m2", part: 0, text: "Half", piece: 0 });
+  const heard = (...events: RunEvent[]): Conversation => after(EMPTY, { type: "heard", events });
+  expect(lastSaid(EMPTY)).toBe("");
+  expect(lastSaid(heard(piece))).toBe("");
+  expect(lastSaid(heard(whole(2, "m1", "assistant", "One."), piece))).toBe("One.");
+  expect(
+    lastSaid(heard(whole(2, "m1", "assistant", "One."), whole(3, "m2", "assistant", "Two.\nThree."))),
+  ).toBe("Two. Three.");
+  expect(lastSaid(heard(whole(2, "m1", "assistant", "One."), whole(3, "m3", "user", "Ask.")))).toBe("One.");
 });
 
 it("listens to the runs that are alive, the one that holds the thread first", () => {

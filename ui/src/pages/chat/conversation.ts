@@ -4,7 +4,9 @@
  */
 
 import type { Message, Part, Run, RunEvent } from "~/api/types";
-import { applied, emptyRun, type RunView, torn } from "~/transcript/runView";
+import { oneLine } from "~/lib/text";
+import { emptyRun, type MessageItem, type RunView } from "~/transcript/runItems";
+import { applied } from "~/transcript/runView";
 
 /** What somebody said here, until its run shows it. */
 export interface Send {
@@ -20,11 +22,7 @@ export interface Conversation {
 }
 
 export type Action =
-  /** The events of a run are listened to from `since` (ms) on; those of the journal come from its beginning. */
-  | { readonly type: "listened"; readonly runId: string; readonly since: number }
   | { readonly type: "heard"; readonly events: readonly RunEvent[] }
-  /** The stream was interrupted: pieces of messages under way are lost, except of those heard in another way. */
-  | { readonly type: "gap"; readonly except: ReadonlySet<string> }
   | { readonly type: "said"; readonly send: Send }
   | { readonly type: "taken"; readonly key: string; readonly runId: string }
   | { readonly type: "refused"; readonly key: string };
@@ -33,21 +31,8 @@ export const EMPTY: Conversation = { views: new Map(), sends: [] };
 
 export function after(state: Conversation, action: Action): Conversation {
   switch (action.type) {
-    case "listened": {
-      const known = state.views.get(action.runId);
-      if (known !== undefined) return state;
-      return {
-        ...state,
-        views: new Map(state.views).set(action.runId, emptyRun(action.runId, action.since)),
-      };
-    }
     case "heard":
       return heard(state, action.events);
-    case "gap": {
-      const views = new Map(state.views);
-      for (const [id, view] of views) views.set(id, torn(view, action.except));
-      return { ...state, views };
-    }
     case "said":
       return { ...state, sends: [...state.sends, action.send] };
     case "taken":
@@ -129,7 +114,7 @@ export function turnsOf(
     if (run.parent !== null || shown.has(run.id) || !says) continue;
     shown.add(run.id);
     const view = views.get(run.id);
-    const own = run.forked_from === null ? run.input : view?.input;
+    const own = run.forked_from === null ? (run.input ?? view?.input ?? run.input_cut?.preview) : view?.input;
     turns.push(fresh(run.id, own, run.created_at));
   }
   for (const view of heardOf) {
@@ -199,3 +184,20 @@ export const toHear = (runs: readonly Run[], most: number): readonly string[] =>
     .map((run) => run.id)
     .reverse()
     .slice(0, most);
+
+const ALOUD_CHARS = 1_000;
+
+/** The text of the last message of an agent that is whole: what is read out, instead of every piece of it. */
+export function lastSaid({ views }: Conversation): string {
+  let last: MessageItem | null = null;
+  for (const item of [...views.values()].at(-1)?.items.values() ?? [])
+    if (item.type === "message" && item.role === "assistant" && item.whole && textIn(item) !== "")
+      last = item;
+  return last === null ? "" : oneLine(textIn(last), ALOUD_CHARS);
+}
+
+const textIn = ({ parts }: MessageItem): string =>
+  parts
+    .flatMap((part) => (part.type === "text" ? [part.text] : []))
+    .join(" ")
+    .trim();

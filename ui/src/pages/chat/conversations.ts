@@ -2,41 +2,35 @@
  * The conversations that were looked at in this tab, each with what was heard of its runs. They live beside the pages, so
  * that a chat that gets its address while it starts goes on without a break. What is heard is gathered for each frame.
  *
- * The pieces of a message come in one way only: by the answer to the request that started its run, if that came first, else
- * by the tab's stream. Durable events may come in both; the second time they change nothing.
+ * A run is heard by the tab's stream, and at first by the answer to the request that set it going, too. What comes twice
+ * changes nothing: durable events have positions, and pieces of messages have numbers.
  */
 
 import { useMemo, useSyncExternalStore } from "react";
-import { now } from "~/api/clock";
 import { live } from "~/api/live";
 import type { RunEvent } from "~/api/types";
-import { type Action, after, type Conversation, EMPTY } from "./conversation";
-
-export type Source = "stream" | "answer";
+import { type Action, after, type Conversation, EMPTY, lastSaid } from "./conversation";
 
 const KEPT = 12;
 /** A page that nobody sees gets no frames. */
 const HIDDEN_MS = 250;
+/** What took longer to show is shown less often, so that the page stays at hand. */
+const SLOW_MS = 30;
 
 export class Talk {
   private state: Conversation = EMPTY;
   private queue: RunEvent[] = [];
   private scheduled = false;
+  private restUntil = 0;
   private readonly listeners = new Set<() => void>();
   private readonly watches = new Map<string, () => void>();
-  private readonly sources = new Map<string, Source>();
   private readonly heard = new Set<string>();
-  private stopGaps: (() => void) | null = null;
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
-    this.stopGaps ??= live.onGap(() => this.gap());
     return () => {
       this.listeners.delete(listener);
-      if (this.listeners.size > 0) return;
-      this.stopGaps?.();
-      this.stopGaps = null;
-      this.hear([]);
+      if (this.listeners.size === 0) this.hear([]);
     };
   };
 
@@ -56,12 +50,13 @@ export class Talk {
     }
     for (const id of runIds) {
       if (this.watches.has(id)) continue;
+      this.flush();
       const known = this.state.views.get(id);
-      if (known === undefined) this.dispatch({ type: "listened", runId: id, since: now() });
-      this.watches.set(
-        id,
-        live.watch(id, known?.pos ?? 0, (event) => this.take(event, "stream")),
-      );
+      const heard = (event: RunEvent): void => {
+        this.heard.add(event.run_id);
+        this.take(event);
+      };
+      this.watches.set(id, live.watch(id, known?.begun ? known.pos : 0, heard));
     }
   }
 
@@ -70,33 +65,15 @@ export class Talk {
     return this.heard.has(runId);
   }
 
-  take(event: RunEvent, source: Source): void {
-    if (source === "stream") this.heard.add(event.run_id);
-    if (event.type === "message.delta" && !this.isFrom(source, event.data.message_id)) return;
+  take(event: RunEvent): void {
     this.queue.push(event);
     if (this.scheduled) return;
     this.scheduled = true;
     const flush = (): void => this.flush();
+    const rest = this.restUntil - performance.now();
     if (document.visibilityState === "hidden") setTimeout(flush, HIDDEN_MS);
+    else if (rest > 0) setTimeout(flush, rest);
     else requestAnimationFrame(flush);
-  }
-
-  /** The answer to a request that started a run is over, before its message was. */
-  lost(): void {
-    for (const [id, source] of this.sources) if (source === "answer") this.sources.delete(id);
-    this.gap();
-  }
-
-  private isFrom(source: Source, messageId: unknown): boolean {
-    if (typeof messageId !== "string") return false;
-    const known = this.sources.get(messageId);
-    if (known === undefined) this.sources.set(messageId, source);
-    return known === undefined || known === source;
-  }
-
-  private gap(): void {
-    const except = new Set([...this.sources].flatMap(([id, source]) => (source === "answer" ? [id] : [])));
-    this.dispatch({ type: "gap", except });
   }
 
   private flush(): void {
@@ -104,7 +81,12 @@ export class Talk {
     if (this.queue.length === 0) return;
     const events = this.queue;
     this.queue = [];
+    const began = performance.now();
     this.become(after(this.state, { type: "heard", events }));
+    setTimeout(() => {
+      const now = performance.now();
+      this.restUntil = now - began > SLOW_MS ? now + 2 * (now - began) : 0;
+    });
   }
 
   private become(next: Conversation): void {
@@ -137,3 +119,7 @@ export const useStatuses = (talk: Talk): ReadonlyMap<string, string> => {
 
 const marked = ({ views }: Conversation): string =>
   [...views.values()].map(({ runId, status }) => `${runId}=${status ?? ""}`).join(" ");
+
+/** What was said last, once it is whole; the same text while other messages grow. */
+export const useLastSaid = (talk: Talk): string =>
+  useSyncExternalStore(talk.subscribe, () => lastSaid(talk.snapshot()));

@@ -15,9 +15,15 @@ export function draftOf(thread: string): string {
 
 export function keepDraft(thread: string, text: string): void {
   try {
-    if (text === "") sessionStorage.removeItem(PREFIX + thread);
-    else if (text.length <= KEPT_CHARS_MAX) sessionStorage.setItem(PREFIX + thread, text);
+    if (text === "" || text.length > KEPT_CHARS_MAX) sessionStorage.removeItem(PREFIX + thread);
+    else sessionStorage.setItem(PREFIX + thread, text);
   } catch {
     // It lives as long as the page, then.
   }
+}
+
+/** What was written goes with the conversation: a new chat has become a thread. */
+export function moveDraft(from: string, to: string): void {
+  keepDraft(to, draftOf(from));
+  keepDraft(from, "");
 }

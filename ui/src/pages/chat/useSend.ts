@@ -2,11 +2,10 @@
 
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useRef } from "react";
-import { idempotencyKey } from "~/api/client";
+import { Doubt } from "~/api/doubt";
 import { keys } from "~/api/keys";
-import { Problem } from "~/api/problem";
 import type { Talk } from "./conversations";
-import { type OnBusy, type Started, startRun } from "./starting";
+import { type OnBusy, type Started, setGoing } from "./starting";
 
 export type Say = (agent: string, input: unknown, onBusy: OnBusy | null) => Promise<Started>;
 
@@ -16,31 +15,28 @@ export type Say = (agent: string, input: unknown, onBusy: OnBusy | null) => Prom
  */
 export function useSend(threadId: string | null, talk: Talk): Say {
   const cache = useQueryClient();
-  const doubtful = useRef<{ readonly said: string; readonly key: string } | null>(null);
+  const doubt = useRef<Doubt>(null);
+  doubt.current ??= new Doubt();
   return useCallback(
     async (agent, input, onBusy) => {
-      const said = JSON.stringify([agent, input, onBusy]);
-      const key = doubtful.current?.said === said ? doubtful.current.key : idempotencyKey();
-      doubtful.current = { said, key };
+      const asked = {
+        agent,
+        input,
+        ...(threadId === null ? {} : { thread_id: threadId }),
+        ...(onBusy === null ? {} : { on_busy: onBusy }),
+      };
+      const key = (doubt.current as Doubt).keyOf(asked);
       talk.dispatch({ type: "said", send: { key, agent, input, runId: null } });
       try {
-        const started = await startRun(
-          {
-            agent,
-            input,
-            ...(threadId === null ? {} : { thread_id: threadId }),
-            ...(onBusy === null ? {} : { on_busy: onBusy }),
-          },
-          key,
-        );
-        doubtful.current = null;
+        const started = await setGoing("/v1/runs", asked, key);
+        doubt.current?.heard();
         talk.dispatch({ type: "taken", key, runId: started.runId });
         void cache.invalidateQueries({ queryKey: ["threads"] });
         void cache.invalidateQueries({ queryKey: keys.thread(started.threadId) });
         return started;
       } catch (error) {
+        doubt.current?.heard(error);
         talk.dispatch({ type: "refused", key });
-        if (error instanceof Problem && !error.isPassing) doubtful.current = null;
         throw error;
       }
     },

@@ -9,6 +9,8 @@ import type { Message, Page, Run, StepRow, Thread } from "~/api/types";
 
 const PAGE = 40;
 const RUNS = 50;
+/** As much of what was said as a list of runs may tell. */
+const SAID_BYTES_MAX = 64 * 1024;
 export const STEPS_SHOWN = 200;
 
 export function useThread(id: string | null): UseQueryResult<Thread> {
@@ -28,6 +30,8 @@ export interface Messages {
   readonly retry: () => void;
   readonly hasOlder: boolean;
   readonly isLoadingOlder: boolean;
+  /** They could not be loaded: it is tried again when somebody says so, not by itself. */
+  readonly olderFailed: boolean;
   readonly loadOlder: () => void;
 }
 
@@ -57,6 +61,7 @@ export function useMessages(id: string | null): Messages {
     retry: () => void query.refetch(),
     hasOlder: query.hasNextPage,
     isLoadingOlder: query.isFetchingNextPage,
+    olderFailed: query.isFetchNextPageError,
     loadOlder: () => void (query.isFetchingNextPage || query.fetchNextPage()),
   };
 }
@@ -77,11 +82,12 @@ export function useThreadRuns(id: string | null): UseQueryResult<readonly Run[]>
     queryFn: async ({ signal }) => {
       const page = await body(
         api.GET("/v1/threads/{thread_id}/runs", {
-          params: { path: { thread_id: id ?? "" }, query: { limit: RUNS } },
+          params: { path: { thread_id: id ?? "" }, query: { limit: RUNS, bytes_max: SAID_BYTES_MAX } },
           signal,
         }),
       );
-      for (const run of page.data) cache.setQueryData(keys.run(run.id), run);
+      for (const run of page.data)
+        if (run.input_cut === null && run.output_cut === null) cache.setQueryData(keys.run(run.id), run);
       return page.data;
     },
   });

@@ -1,27 +1,26 @@
-/** Effects as a table, or as cards where there is no room for one. Only those in view are rendered. */
+/** Effects as a table, or as cards where there is no room for one. */
 
 import type { UseInfiniteQueryResult } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useVirtualizer } from "@tanstack/react-virtual";
 import clsx from "clsx";
 import { Undo2 } from "lucide-react";
-import { type ReactNode, useEffect, useRef } from "react";
-import type { Effect } from "~/api/types";
+import type { ReactNode } from "react";
+import type { EffectRow } from "~/api/types";
 import { Badge, Status } from "~/design/Badge";
 import { Id, Time } from "~/design/Facts";
-import { keepInView } from "~/lib/inView";
+import { useRows } from "~/design/useRows";
 import { useMedia } from "~/lib/media";
+import { placeIn } from "~/lib/place";
 import { inert, oneLine } from "~/lib/text";
 import type { LedgerSearch } from "./ledger";
 import { begunAt, CLASS_WORDS, gist, STATUS_WORDS } from "./words";
 
-const AHEAD_ROWS = 20;
 const COLUMNS = ["Status", "Tool", "Arguments", "Agent", "Tries", "When", "Run"] as const;
 const GRID =
-  "grid grid-cols-[6.5rem_minmax(6.5rem,1.1fr)_minmax(6rem,2.2fr)_minmax(4.5rem,0.8fr)_2.5rem_5.5rem_7rem] items-center gap-x-4 px-4 sm:px-5";
+  "grid grid-cols-[6.5rem_minmax(6.5rem,1.1fr)_minmax(6rem,2.2fr)_minmax(4.5rem,0.8fr)_2.5rem_5.5rem_7rem] min-[1700px]:grid-cols-[6.5rem_20rem_minmax(6rem,1fr)_14rem_2.5rem_5.5rem_7rem] items-center gap-x-4 px-4 sm:px-5";
 
 export interface EffectTableProps {
-  readonly rows: readonly Effect[];
+  readonly rows: readonly EffectRow[];
   readonly query: UseInfiniteQueryResult;
   readonly search: LedgerSearch;
   /** A pane stands beside it. */
@@ -36,41 +35,11 @@ export function EffectTable({ rows, query, search, narrow, cursor, focusing, onO
   const wide = useMedia("(min-width: 900px)");
   const table = wide && !narrow;
   const rowPx = table ? 44 : 76;
-  const scroller = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowPx,
-    overscan: 10,
-    getItemKey: (index) => rows[index]?.id ?? index,
-  });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: measured anew when rows become cards
-  useEffect(() => virtual.measure(), [virtual, rowPx]);
-  const shown = virtual.getVirtualItems();
-  const last = shown.at(-1)?.index ?? 0;
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
-  useEffect(() => {
-    if (hasNextPage && !isFetchingNextPage && last >= rows.length - AHEAD_ROWS) void fetchNextPage();
-  }, [hasNextPage, isFetchingNextPage, fetchNextPage, last, rows.length]);
-  const at = rows.findIndex((one) => one.id === cursor);
-  useEffect(() => {
-    if (at >= 0) keepInView(scroller.current, at * rowPx, (at + 1) * rowPx);
-  }, [at, rowPx]);
-  const focused = useRef(focusing);
-  useEffect(() => {
-    if (focused.current === focusing || cursor === null) return;
-    focused.current = focusing;
-    const frame = requestAnimationFrame(() =>
-      scroller.current
-        ?.querySelector<HTMLElement>(`[data-row="${CSS.escape(cursor)}"] a`)
-        ?.focus({ preventScroll: true }),
-    );
-    return () => cancelAnimationFrame(frame);
-  }, [focusing, cursor]);
+  const { scroller, shown, totalPx } = useRows({ rows, query, rowPx, cursor, focusing });
   const Row = table ? TableRow : Card;
   const label = "Effects";
   const frame = table
-    ? { role: "table", "aria-label": label, "aria-rowcount": hasNextPage ? -1 : rows.length + 1 }
+    ? { role: "table", "aria-label": label, "aria-rowcount": query.hasNextPage ? -1 : rows.length + 1 }
     : {};
   const list = table ? { role: "presentation" } : { role: "list", "aria-label": label };
   const rowOf = (index: number) =>
@@ -99,7 +68,7 @@ export function EffectTable({ rows, query, search, narrow, cursor, focusing, onO
         tabIndex={-1}
         className="min-h-0 grow overflow-y-auto"
       >
-        <div {...list} className="relative" style={{ height: virtual.getTotalSize() }}>
+        <div {...list} className="relative" style={{ height: totalPx }}>
           {shown.map((item) => {
             const effect = rows[item.index];
             if (effect === undefined) return null;
@@ -132,7 +101,7 @@ export function EffectTable({ rows, query, search, narrow, cursor, focusing, onO
 }
 
 interface RowProps {
-  readonly effect: Effect;
+  readonly effect: EffectRow;
   readonly search: LedgerSearch;
   readonly current: boolean;
   readonly onOpen: (id: string) => void;
@@ -191,7 +160,12 @@ function TableRow(props: RowProps) {
         <Time at={begunAt(effect)} />
       </Cell>
       <Cell className="relative z-10">
-        <Link to="/runs/$runId" params={{ runId: effect.run_id }} className="rounded-sm hover:underline">
+        <Link
+          to="/runs/$runId"
+          params={{ runId: effect.run_id }}
+          search={placeIn(effect)}
+          className="rounded-sm hover:underline"
+        >
           <Id id={effect.run_id} />
         </Link>
       </Cell>
@@ -202,7 +176,7 @@ function TableRow(props: RowProps) {
 function Card(props: RowProps) {
   const { effect } = props;
   return (
-    <div className="flex h-full flex-col justify-center gap-0.5 px-4">
+    <div className="flex h-full flex-col justify-center gap-0.5 px-4 sm:px-5">
       <div className="flex min-w-0 items-center gap-2">
         <Name {...props} />
         <span className="grow" />

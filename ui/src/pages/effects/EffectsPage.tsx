@@ -2,21 +2,17 @@
 
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import clsx from "clsx";
-import { ShieldAlert, X } from "lucide-react";
-import { useMemo, useRef, useState } from "react";
-import { useAgents } from "~/api/hooks";
+import { ShieldAlert } from "lucide-react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { type Me, useMe } from "~/api/session";
-import { EFFECT_STATUSES } from "~/app/search";
 import { Badge } from "~/design/Badge";
-import { Button } from "~/design/Button";
-import { Choice } from "~/design/Choice";
-import { Id } from "~/design/Facts";
 import { PageHeader } from "~/design/Page";
 import { Empty, ErrorState, Skeleton } from "~/design/States";
 import { count } from "~/lib/format";
 import { useHotkeys } from "~/lib/hotkeys";
 import { EffectDetail } from "./EffectDetail";
 import { EffectTable } from "./EffectTable";
+import { LedgerFilters } from "./LedgerFilters";
 import { isFiltered, type LedgerSearch, useLedger } from "./ledger";
 import { attentionFirst } from "./words";
 
@@ -38,6 +34,9 @@ function Page({ me }: { me: Me }) {
     [filters.status, unknown.rows, list.rows],
   );
   const [cursor, setCursor] = useState<string | null>(open ?? null);
+  useEffect(() => {
+    if (open !== undefined) setCursor(open);
+  }, [open]);
   const [focusing, setFocusing] = useState(0);
   const takesFocus = useRef(false);
   const go = (change: { [K in keyof LedgerSearch]?: LedgerSearch[K] | undefined }, replace = true): void =>
@@ -100,7 +99,7 @@ function Page({ me }: { me: Me }) {
             open === undefined ? "flex" : "hidden",
           )}
         >
-          <Filters search={filters} onChange={(change) => go(change)} />
+          <LedgerFilters search={filters} onChange={(change) => go(change)} />
           {list.query.data === undefined ? (
             list.query.isError ? (
               <ErrorState error={list.query.error} onRetry={() => void list.query.refetch()} />
@@ -137,63 +136,6 @@ function Page({ me }: { me: Me }) {
         )}
       </div>
     </>
-  );
-}
-
-function Filters({
-  search,
-  onChange,
-}: {
-  search: LedgerSearch;
-  onChange: (change: { [K in keyof LedgerSearch]?: LedgerSearch[K] | undefined }) => void;
-}) {
-  const agents = useAgents();
-  const known = agents.data ?? [];
-  const tools = [
-    ...new Set(
-      known.flatMap((one) => one.tools.filter((tool) => tool.effect !== "read").map((tool) => tool.name)),
-    ),
-  ].sort();
-  return (
-    <div
-      role="search"
-      aria-label="Filter"
-      className="flex shrink-0 flex-wrap items-center gap-2 border-b border-line px-4 py-2.5 sm:px-5 sm:[&_select]:min-w-32"
-    >
-      <div className="grid w-full grid-cols-3 gap-2 sm:flex sm:w-auto">
-        <Choice
-          label="Status"
-          any="Any status"
-          value={search.status}
-          options={EFFECT_STATUSES}
-          onChange={(status) => onChange({ status: EFFECT_STATUSES.find((one) => one === status) })}
-        />
-        <Choice
-          label="Agent"
-          any="All agents"
-          value={search.agent}
-          options={known.map((one) => one.id)}
-          onChange={(agent) => onChange({ agent })}
-        />
-        <Choice
-          label="Tool"
-          any="All tools"
-          value={search.tool}
-          options={tools}
-          onChange={(tool) => onChange({ tool })}
-        />
-      </div>
-      {search.run !== undefined && (
-        <Button
-          size="sm"
-          onClick={() => onChange({ run: undefined })}
-          aria-label={`All runs, not only ${search.run}`}
-        >
-          Run <Id id={search.run} />
-          <X size={12} aria-hidden />
-        </Button>
-      )}
-    </div>
   );
 }
 

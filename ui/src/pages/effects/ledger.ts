@@ -12,7 +12,7 @@ import { api, body, idempotencyKey } from "~/api/client";
 import { type Paged, usePages } from "~/api/hooks";
 import { keys } from "~/api/keys";
 import { Problem } from "~/api/problem";
-import type { components, Effect, EffectStatus } from "~/api/types";
+import type { ApprovalRow, components, Effect, EffectRow, EffectStatus } from "~/api/types";
 import type * as search from "~/app/search";
 
 export type LedgerSearch = ReturnType<typeof search.effects>;
@@ -30,9 +30,9 @@ export function ledgerQuery({ status, tool, agent, run }: LedgerSearch) {
 export const isFiltered = ({ status, tool, agent, run }: LedgerSearch): boolean =>
   [status, tool, agent, run].some((one) => one !== undefined);
 
-export function useLedger(asked: LedgerSearch): Paged<Effect> {
+export function useLedger(asked: LedgerSearch): Paged<EffectRow> {
   const query = ledgerQuery(asked);
-  return usePages<Effect>(keys.effects(query), (cursor, signal) =>
+  return usePages<EffectRow>(keys.effects(query), (cursor, signal) =>
     body(
       api.GET("/v1/effects", {
         params: { query: { ...query, limit: 100, ...(cursor === null ? {} : { cursor }) } },
@@ -50,6 +50,21 @@ export function useLedgerRow(id: string | null): UseQueryResult<Effect> {
     queryFn: ({ signal }) =>
       body(api.GET("/v1/effects/{effect_id}", { params: { path: { effect_id: id ?? "" } }, signal })),
   });
+}
+
+/** What was asked about a call, the last question first: leave for it, or what became of it. */
+export function useQuestionsAbout(effectId: string): readonly ApprovalRow[] {
+  const found = useQuery({
+    queryKey: keys.approvals({ about: effectId }),
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/v1/approvals", {
+          params: { query: { effect_id: effectId, order: "desc", limit: 200 } },
+          signal,
+        }),
+      ),
+  });
+  return found.data?.data ?? [];
 }
 
 /** Says what became of an effect. The same word sent again is one request. */

@@ -1,7 +1,7 @@
 /** The ledger in words. Pure. */
 
 import { Problem } from "~/api/problem";
-import type { Effect } from "~/api/types";
+import type { Effect, EffectRow } from "~/api/types";
 import { duration } from "~/lib/format";
 import { brief } from "~/lib/text";
 
@@ -25,7 +25,7 @@ export const CLASS_WORDS: Readonly<Record<Effect["effect_class"], string>> = {
   unsafe: "It cannot be repeated, nor can anybody be asked.",
 };
 
-export const gist = (effect: Effect, charsMax = 160): string =>
+export const gist = (effect: EffectRow, charsMax = 160): string =>
   brief(
     Object.entries(effect.arguments)
       .map(([name, value]) => `${name} ${brief(value, 80)}`)
@@ -34,15 +34,18 @@ export const gist = (effect: Effect, charsMax = 160): string =>
   );
 
 /** When it was begun, or chosen as long as it was not. */
-export const begunAt = (effect: Effect): string => effect.started_at ?? effect.planned_at;
+export const begunAt = (effect: EffectRow): string => effect.started_at ?? effect.planned_at;
 
-export const took = (effect: Effect): string | null =>
+export const took = (effect: EffectRow): string | null =>
   effect.started_at === null || effect.ended_at === null
     ? null
     : duration(Date.parse(effect.ended_at) - Date.parse(effect.started_at));
 
 /** Those that somebody has to look at, before the rest; each once. */
-export function attentionFirst(unknown: readonly Effect[], rest: readonly Effect[]): readonly Effect[] {
+export function attentionFirst(
+  unknown: readonly EffectRow[],
+  rest: readonly EffectRow[],
+): readonly EffectRow[] {
   const first = unknown.filter((one) => one.status === "unknown");
   const ids = new Set(first.map((one) => one.id));
   return [...first, ...rest.filter((one) => !ids.has(one.id))];

@@ -1,10 +1,10 @@
 /** What a new install leads through, step by step: which are taken is read off the data. Can be put away, and had back. */
 
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
 import { Check, ChevronRight, X } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { api, body } from "~/api/client";
 import { useAgents } from "~/api/hooks";
 import { keys } from "~/api/keys";
@@ -16,12 +16,27 @@ import { type FirstStep, firstSteps, isOwn } from "./firstSteps";
 const DECIDED_LOOKED_AT = 50;
 const FORKS_LOOKED_AT = 20;
 
-export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: readonly ApprovalRow[] }) {
+export interface Led {
+  readonly steps: readonly FirstStep[];
+  /** Nobody has started a run yet. */
+  readonly isNew: boolean;
+}
+
+/**
+ * The steps that are left to lead through; null if there are none. Undefined until that is known: the page waits for it,
+ * since what came later would push all else down.
+ */
+export function useFirstSteps(
+  runs: readonly Run[] | undefined,
+  pending: readonly ApprovalRow[] | undefined,
+  isWanted: boolean,
+): Led | null | undefined {
   const firsts = useFirsts();
+  const enabled = isWanted && !firsts.has("dismissed");
   const agents = useAgents();
-  const cache = useQueryClient();
   const forks = useQuery({
     queryKey: keys.runs({ forked: true, limit: FORKS_LOOKED_AT }),
+    enabled,
     queryFn: ({ signal }) =>
       body(
         api.GET("/v1/runs", { params: { query: { forked: true, limit: FORKS_LOOKED_AT } }, signal }),
@@ -29,6 +44,7 @@ export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: r
   });
   const decided = useQuery({
     queryKey: keys.approvals({ status: "approved", limit: DECIDED_LOOKED_AT }),
+    enabled,
     queryFn: ({ signal }) =>
       body(
         api.GET("/v1/approvals", {
@@ -37,9 +53,9 @@ export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: r
         }),
       ) as Promise<Page<ApprovalRow>>,
   });
-  useEffect(() => {
-    if (cache.getQueryCache().find({ queryKey: ["run"], exact: false }) !== undefined) noteFirst("opened");
-  }, [cache]);
+  if (!enabled) return null;
+  if (agents.isPending || forks.isPending || decided.isPending || runs === undefined || pending === undefined)
+    return undefined;
   if (agents.data === undefined || forks.data === undefined || decided.data === undefined) return null;
   const steps = firstSteps({
     runs,
@@ -49,12 +65,10 @@ export function FirstSteps({ runs, pending }: { runs: readonly Run[]; pending: r
     agents: agents.data,
     firsts,
   });
-  const left = steps.filter((step) => !step.done).length;
-  if (left === 0 || firsts.has("dismissed")) return null;
-  return <Steps steps={steps} isNew={!runs.some(isOwn)} />;
+  return steps.every((step) => step.done) ? null : { steps, isNew: !runs.some(isOwn) };
 }
 
-function Steps({ steps, isNew }: { steps: readonly FirstStep[]; isNew: boolean }) {
+export function FirstSteps({ steps, isNew }: Led) {
   const [open, setOpen] = useState(isNew);
   const next = steps.find((step) => !step.done);
   const taken = steps.filter((step) => step.done).length;

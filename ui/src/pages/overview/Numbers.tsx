@@ -1,13 +1,25 @@
 /** The numbers that matter, each leading to what it counts. */
 
 import { Link } from "@tanstack/react-router";
+import { now } from "~/api/clock";
 import type { components } from "~/api/types";
 import { cost, count, plural, short } from "~/lib/format";
+import { clockOf, todayOf, zoneOf } from "./bars";
 
 type Overview = components["schemas"]["OverviewOut"];
 
-export function Numbers({ overview, days }: { overview: Overview; days: number }) {
+export function Numbers({
+  overview,
+  day,
+  days,
+}: {
+  overview: Overview;
+  /** The last 24 hours, by the hour. */
+  day: Overview | undefined;
+  days: number;
+}) {
   const { runs, since } = overview;
+  const today = day === undefined ? null : todayOf(day.hours, now());
   const last = days === 1 ? "24 h" : `${days} days`;
   return (
     <section
@@ -44,14 +56,16 @@ export function Numbers({ overview, days }: { overview: Overview; days: number }
         hint={`of ${count(since.started)} started`}
       />
       <Figure
-        label={`Spent, ${last}`}
-        value={cost(since.cost_micros, since.priced)}
-        hint={since.requests === 0 ? "no model call" : plural(since.requests, "model call")}
+        label="Spent today"
+        value={today === null ? "—" : cost(today.costMicros, day?.since.priced)}
+        hint={today === null ? "" : `since ${clockOf(today.since)} ${zoneOf(today.since)}`}
+        title="What the runs cost that have begun since then."
       />
       <Figure
-        label={`Tokens, ${last}`}
-        value={short(since.input_tokens + since.output_tokens)}
-        hint={`${short(since.input_tokens)} in · ${short(since.output_tokens)} out`}
+        label={`Spent, ${last}`}
+        value={cost(since.cost_micros, since.priced)}
+        hint={`${short(since.input_tokens + since.output_tokens)} tokens`}
+        title={`${plural(since.requests, "model call")}: ${count(since.input_tokens)} tokens in, ${count(since.output_tokens)} out.`}
       />
     </section>
   );
@@ -64,10 +78,12 @@ function Figure({
   to,
   search = {},
   tone = "text-ink",
+  title,
 }: {
   label: string;
   value: number | string;
   hint?: string;
+  title?: string;
   to?: string;
   search?: object;
   tone?: string | undefined;
@@ -83,7 +99,9 @@ function Figure({
   );
   const look = "flex min-w-0 flex-col bg-surface px-4 py-2.5";
   return to === undefined ? (
-    <div className={look}>{inside}</div>
+    <div className={look} title={title}>
+      {inside}
+    </div>
   ) : (
     <Link
       to={to as never}

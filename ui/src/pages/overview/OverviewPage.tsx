@@ -11,7 +11,7 @@ import type { ApprovalRow, components, Page, Run } from "~/api/types";
 import { PageBody, PageHeader, Panel } from "~/design/Page";
 import { Segmented } from "~/design/Segmented";
 import { Empty, ErrorState, Skeleton, SkeletonRows } from "~/design/States";
-import { FirstSteps } from "./FirstSteps";
+import { FirstSteps, type Led, useFirstSteps } from "./FirstSteps";
 import { NoAgents } from "./NoAgents";
 import { Numbers } from "./Numbers";
 import { FailureList, RunList } from "./RunList";
@@ -55,7 +55,22 @@ function useWaiting(enabled: boolean): UseQueryResult<Page<ApprovalRow>> {
 export function OverviewPage() {
   const { days = 1 } = useSearch({ strict: false }) as { days?: 1 | 7 };
   const navigate = useNavigate();
-  const overview = useOverview(days * 24);
+  const me = useMe();
+  const decides = may(me.data, "approvals:read");
+  const asked: Asked = {
+    overview: useOverview(days * DAY_HOURS),
+    day: useOverview(DAY_HOURS),
+    recent: useRuns(undefined, RECENT),
+    failed: useRuns("failed", FAILED),
+    waiting: useWaiting(decides),
+    decides,
+  };
+  const { overview, recent, waiting } = asked;
+  const led = useFirstSteps(
+    listed(recent),
+    decides ? listed(waiting) : NOBODY,
+    overview.data === undefined || overview.data.agents > 0,
+  );
   return (
     <>
       <PageHeader
@@ -78,12 +93,32 @@ export function OverviewPage() {
         <ErrorState error={overview.error} onRetry={() => void overview.refetch()} what="The overview" />
       ) : (
         <PageBody>
-          {overview.data === undefined ? <Loading /> : <Standing overview={overview.data} days={days} />}
+          {overview.data === undefined || led === undefined || me.isPending ? (
+            <Loading />
+          ) : (
+            <Standing asked={asked} overview={overview.data} led={led} days={days} />
+          )}
         </PageBody>
       )}
     </>
   );
 }
+
+const DAY_HOURS = 24;
+const NOBODY: readonly ApprovalRow[] = [];
+
+interface Asked {
+  readonly overview: UseQueryResult<Overview>;
+  readonly day: UseQueryResult<Overview>;
+  readonly recent: UseQueryResult<Page<Run>>;
+  readonly failed: UseQueryResult<Page<Run>>;
+  readonly waiting: UseQueryResult<Page<ApprovalRow>>;
+  readonly decides: boolean;
+}
+
+/** What a list has; nothing if it cannot be had: its own panel says why. */
+const listed = <T,>(query: UseQueryResult<Page<T>>): readonly T[] | undefined =>
+  query.isError ? [] : query.data?.data;
 
 const Loading = () => (
   <div role="status" aria-label="Loading" className="flex flex-col gap-4">
@@ -95,23 +130,24 @@ const Loading = () => (
   </div>
 );
 
-function Standing({ overview, days }: { overview: Overview; days: number }) {
-  const me = useMe();
-  const decides = may(me.data, "approvals:read");
-  const recent = useRuns(undefined, RECENT);
-  const failed = useRuns("failed", FAILED);
-  const waiting = useWaiting(decides);
+function Standing({
+  asked: { day, recent, failed, waiting, decides },
+  overview,
+  led,
+  days,
+}: {
+  asked: Asked;
+  overview: Overview;
+  led: Led | null;
+  days: number;
+}) {
+  const first = led !== null && <FirstSteps {...led} />;
   const isNew = recent.data?.data.length === 0;
-  const first = overview.agents > 0 &&
-    recent.data !== undefined &&
-    (waiting.data !== undefined || !decides) && (
-      <FirstSteps runs={recent.data.data} pending={waiting.data?.data ?? []} />
-    );
   return (
     <>
       {overview.agents === 0 && <NoAgents />}
       {isNew && first}
-      <Numbers overview={overview} days={days} />
+      <Numbers overview={overview} day={day.data} days={days} />
       {!isNew && first}
       <div className="grid items-start gap-4 lg:grid-cols-3">
         <div className="flex min-w-0 flex-col gap-4 lg:col-span-2">

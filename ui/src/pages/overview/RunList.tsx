@@ -5,7 +5,7 @@ import { GitFork } from "lucide-react";
 import type { Run } from "~/api/types";
 import { Status } from "~/design/Badge";
 import { Elapsed, Time } from "~/design/Facts";
-import { oneLine, textOf } from "~/lib/text";
+import { oneLine, saidTo } from "~/lib/text";
 
 const ROW =
   "flex min-h-11 min-w-0 items-center gap-3 px-4 py-1.5 hover:bg-hover focus-visible:-outline-offset-2";
@@ -24,7 +24,7 @@ export const RunList = ({ runs }: { runs: readonly Run[] }) => (
               {run.forked_from !== null && (
                 <GitFork size={13} role="img" aria-label="Fork:" className="mr-1 inline text-ink-3" />
               )}
-              {oneLine(textOf(run.input), 160) || <span className="text-ink-3">no input</span>}
+              {oneLine(saidTo(run), 160) || <span className="text-ink-3">no input</span>}
             </span>
           </span>
           <Elapsed from={run.started_at} to={run.ended_at} className="hidden text-xs text-ink-3 md:inline" />

@@ -1,10 +1,11 @@
 /** How many runs ended how, over time. What failed hangs below the line, so that no colour has to say it. */
 
 import { useState } from "react";
+import { now } from "~/api/clock";
 import { Button } from "~/design/Button";
 import { Panel } from "~/design/Page";
 import { cost, count, plural, short } from "~/lib/format";
-import { type Bucket, chartOf, isLabelled, isLabelledNarrow, labelOf, sums, timeOf } from "./bars";
+import { type Bucket, chartOf, isLabelled, isLabelledNarrow, labelOf, sums, timeOf, zoneOf } from "./bars";
 
 export function RunsChart({
   buckets,
@@ -109,6 +110,7 @@ function Bars({ buckets, bucketHours }: { buckets: readonly Bucket[]; bucketHour
         <Legend className="bg-accent">{count(sum.succeeded)} succeeded</Legend>
         <Legend className="bg-bad">{count(sum.failed)} failed</Legend>
         <Legend className="border border-line-2 bg-mute-soft">{count(sum.cancelled)} cancelled</Legend>
+        <li className="ml-auto text-ink-3">By when they began, {zoneOf(now())}</li>
       </ul>
     </div>
   );

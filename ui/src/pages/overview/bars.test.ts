@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type Bucket, chartOf, isLabelled, isLabelledNarrow, sums } from "./bars";
+import { type Bucket, chartOf, isLabelled, isLabelledNarrow, sums, todayOf, zoneOf } from "./bars";
 
 const bucket = (succeeded: number, failed = 0, cancelled = 0): Bucket => ({
   at: "2030-01-01T00:00:00.000Z",
@@ -33,4 +33,17 @@ it("labels a few", () => {
 
 it("sums", () => {
   expect(sums([bucket(1, 2, 3), bucket(1)])).toEqual({ succeeded: 2, failed: 2, cancelled: 3 });
+});
+
+it("counts what was spent since the reader's midnight", () => {
+  const now = new Date(2030, 5, 2, 3, 30).getTime();
+  const at = (hours: number): string => new Date(now - hours * 3_600_000 - 1_800_000).toISOString();
+  const buckets = [5, 4, 3, 2, 1, 0].map((hours) => ({
+    ...bucket(1),
+    at: at(hours),
+    cost_micros: 10 ** hours,
+  }));
+  expect(todayOf(buckets, now)).toEqual({ since: new Date(2030, 5, 2).getTime(), costMicros: 1_111 });
+  expect(todayOf(buckets.slice(0, 2), now), "nothing that begins today").toBeNull();
+  expect(zoneOf(now)).not.toBe("");
 });

@@ -58,6 +58,33 @@ export const labelOf = (at: string, bucketHours: number): string =>
 export const timeOf = (at: string, bucketHours: number): string =>
   (bucketHours === 1 ? hours : days).format(Date.parse(at));
 
+export interface Today {
+  /** From when on: midnight where the reader is, or the first hour behind it that is counted by itself. */
+  readonly since: number;
+  readonly costMicros: number;
+}
+
+/** What the runs cost that have begun since the reader's midnight. */
+export function todayOf(buckets: readonly Bucket[], now: number): Today | null {
+  const midnight = new Date(now).setHours(0, 0, 0, 0);
+  const own = buckets.filter((one) => Date.parse(one.at) >= midnight);
+  const first = own[0];
+  if (first === undefined) return null;
+  return {
+    since: Date.parse(first.at),
+    costMicros: own.reduce((sum, one) => sum + one.cost_micros, 0),
+  };
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const zoned = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+
+export const clockOf = (at: number): string => clock.format(at);
+
+/** The time zone in which all times here are told: "UTC", "CET", "GMT+5:30". */
+export const zoneOf = (at: number): string =>
+  zoned.formatToParts(at).find((part) => part.type === "timeZoneName")?.value ?? "local time";
+
 export const sums = (buckets: readonly Bucket[]): { succeeded: number; failed: number; cancelled: number } =>
   buckets.reduce(
     (sum, one) => ({

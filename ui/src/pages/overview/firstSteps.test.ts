@@ -3,7 +3,7 @@ import type { Agent, ApprovalRow, Run } from "~/api/types";
 import { type Evidence, firstSteps } from "./firstSteps";
 
 const nothing: Evidence = { runs: [], forks: [], decided: [], pending: [], agents: [], firsts: new Set() };
-const run = { tags: [] as string[], id: "run_1", status: "succeeded", steps: 3 } as Run;
+const run = { tags: [] as string[], metadata: {}, id: "run_1", status: "succeeded", steps: 3 } as Run;
 const done = (found: Partial<Evidence>) =>
   firstSteps({ ...nothing, ...found }).flatMap((step) => (step.done ? [step.id] : []));
 
@@ -43,7 +43,8 @@ it("leads to the agent that asks for leave", () => {
 });
 
 it("does not count what was there before anybody came", () => {
-  const seeded = { ...run, tags: ["seed"] };
-  expect(done({ runs: [seeded], forks: [seeded] })).toEqual([]);
-  expect(done({ runs: [seeded, run] })).toEqual(["chat"]);
+  const made = { ...run, metadata: { "holdfast.made_by": "demo" } };
+  expect(done({ runs: [made], forks: [made] })).toEqual([]);
+  expect(done({ runs: [made, run] })).toEqual(["chat"]);
+  expect(done({ runs: [{ ...run, tags: ["seed"] }] }), "a tag is anybody's").toEqual(["chat"]);
 });

@@ -22,10 +22,10 @@ export interface FirstStep {
   readonly done: boolean;
 }
 
-/** Runs with this tag were there before anybody came: the demo makes some. */
-const SEED = "seed";
+/** The demo writes this into the metadata of the runs that it made before anybody came. */
+const MADE_BY = "holdfast.made_by";
 
-export const isOwn = (run: Pick<Run, "tags">): boolean => !run.tags.includes(SEED);
+export const isOwn = (run: Pick<Run, "metadata">): boolean => run.metadata[MADE_BY] !== "demo";
 
 export function firstSteps(found: Evidence): readonly FirstStep[] {
   const { runs, decided, pending, agents, firsts } = found;

@@ -61,7 +61,7 @@ export function JournalView({ steps, onOpen }: { steps: Steps; onOpen: () => voi
     key("home", "First step", () => go(0)),
     key("end", "Last step", () => go(places.length - 1)),
     key("enter", "Open what it recorded", onOpen),
-    key("f", "Fork here", () => change({ fork: true })),
+    key("f", "Fork here", () => index >= 0 && change({ fork: true })),
   ]);
   const kinds = useMemo(() => [...new Set(steps.kind)].sort(), [steps]);
   return (

@@ -8,6 +8,7 @@ import type { Run } from "~/api/types";
 import { PageHeader } from "~/design/Page";
 import { ErrorState, Skeleton, SkeletonRows } from "~/design/States";
 import { TabPanel, Tabs } from "~/design/Tabs";
+import { noteFirst } from "~/lib/firsts";
 import { useHotkeys } from "~/lib/hotkeys";
 import { useMedia } from "~/lib/media";
 import { RunHead } from "./head/RunHead";
@@ -16,7 +17,7 @@ import { type RunSearch, type RunView, SelectionContext, useSelection, useSelect
 import { StepPanel } from "./step/StepPanel";
 import { StepSheet } from "./step/StepSheet";
 import { TimelineView } from "./TimelineView";
-import type { Span } from "./timeline/tree";
+import type { SpanRow } from "./timeline/rows";
 import { type Followed, useTimeline } from "./timeline/useTimeline";
 
 const TranscriptView = lazy(async () => ({ default: (await import("./TranscriptView")).TranscriptView }));
@@ -39,6 +40,10 @@ export function RunPage() {
   const { runId } = useParams({ from: "/runs/$runId" });
   const search = useSearch({ from: "/runs/$runId" });
   const run = useRun(runId);
+  const isThere = run.data !== undefined;
+  useEffect(() => {
+    if (isThere) noteFirst("opened");
+  }, [isThere]);
   if (run.data === undefined)
     return run.isError ? (
       <>
@@ -88,11 +93,11 @@ function Shown({ run, search, gone }: { run: Run; search: RunSearch; gone: unkno
 }
 
 function Views({ run, timeline }: { run: Run; timeline: Followed }) {
-  const { search, step, change, select, runId } = useSelection();
+  const { search, step, of, change, select, runId } = useSelection();
   const view = search.view ?? "timeline";
   const wide = useMedia("(min-width: 1200px)");
   /** A row that stands for no recorded step: something open, or a scope. */
-  const [asked, setAsked] = useState<Span | null>(null);
+  const [asked, setAsked] = useState<SpanRow | null>(null);
   const [sheet, setSheet] = useState(step !== null);
   const onOpen = useCallback(() => {
     setSheet(true);
@@ -132,7 +137,7 @@ function Views({ run, timeline }: { run: Run; timeline: Followed }) {
         <TabPanel value={view} tabIndex={-1} className="flex min-h-0 grow flex-col outline-none">
           <Suspense fallback={<SkeletonRows rows={10} />}>
             {view === "transcript" && <TranscriptView run={run} />}
-            {view === "state" && <StateView run={run} at={step} />}
+            {view === "state" && <StateView run={run} at={of === runId ? step : null} />}
             {view === "forks" && <FamilyView run={run} />}
             {view === "replay" && <ReplayView run={run} />}
             {view === "timeline" && (
@@ -143,6 +148,7 @@ function Views({ run, timeline }: { run: Run; timeline: Followed }) {
                     steps={steps}
                     flights={flights}
                     wide={wide}
+                    asked={asked}
                     onOpen={onOpen}
                     onAsked={setAsked}
                   />

@@ -11,7 +11,7 @@ import { useSelection } from "./selection";
 import { endFor } from "./timeline/clock";
 import { above, type SpanRow } from "./timeline/rows";
 import { placeOf, type Steps } from "./timeline/steps";
-import type { Flight, Span } from "./timeline/tree";
+import type { Flight } from "./timeline/tree";
 import { useView } from "./timeline/useView";
 import { useWaterfall } from "./timeline/useWaterfall";
 import { Waterfall } from "./timeline/Waterfall";
@@ -24,6 +24,7 @@ export function TimelineView({
   steps,
   flights,
   wide,
+  asked,
   onOpen,
   onAsked,
 }: {
@@ -32,8 +33,11 @@ export function TimelineView({
   flights: readonly Flight[];
   /** The step panel stands beside it, and follows the keyboard. */
   wide: boolean;
+  /** The row in the panel that stands for no recorded step. */
+  asked: SpanRow | null;
   onOpen: () => void;
-  onAsked: (span: Span | null) => void;
+  /** A row that stands for no recorded step was chosen, or is not as it was. */
+  onAsked: (row: SpanRow | null) => void;
 }) {
   const { runId, of, step, search, select, change } = useSelection();
   const ended = hasEnded(run);
@@ -47,7 +51,7 @@ export function TimelineView({
   const [current, setCurrent] = useState<string | null>(null);
   const rest = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   /** Which child was opened for the sake of the selection: once, so that it can be closed again. */
-  const asked = useRef<string | null>(null);
+  const shownChild = useRef<string | null>(null);
   /** The rows of children come later than the selection that is in them. */
   const shownRows = of === runId ? null : rows;
   const latest = useRef(rows);
@@ -66,8 +70,8 @@ export function TimelineView({
     }
     const id = rowIdOf(steps, runId, of, step, latest.current);
     if (id === null) {
-      if (of !== runId && asked.current !== of) showChild(of);
-      asked.current = of;
+      if (of !== runId && shownChild.current !== of) showChild(of);
+      shownChild.current = of;
       return;
     }
     applied.current = wanted;
@@ -76,10 +80,18 @@ export function TimelineView({
   }, [steps, runId, of, step, reveal, showChild, shownRows]);
   useEffect(() => () => clearTimeout(rest.current), []);
 
+  /** What is open ends while it is looked at: then its recorded step is what was chosen. */
+  useEffect(() => {
+    const found = asked === null ? undefined : rows.find((row) => row.id === asked.id);
+    if (asked === null || found?.type !== "span" || found.span === asked.span) return;
+    onAsked(found.span.seq === null ? found : null);
+    if (found.span.seq !== null) select(found.steps.runId, found.span.seq);
+  }, [rows, asked, onAsked, select]);
+
   const onCurrent = useCallback(
     (row: SpanRow, chosen: boolean) => {
       setCurrent(row.id);
-      onAsked(row.span.seq === null ? row.span : null);
+      onAsked(row.span.seq === null ? row : null);
       clearTimeout(rest.current);
       const settle = (): void => select(row.steps.runId, row.span.seq);
       if (chosen) {

@@ -8,7 +8,6 @@ import clsx from "clsx";
 import { MessagesSquare } from "lucide-react";
 import { type MouseEvent, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { useRunEvents } from "~/api/hooks";
-import { live } from "~/api/live";
 import { hasEnded, type Part, type Run, type RunEvent } from "~/api/types";
 import { Button } from "~/design/Button";
 import { Id } from "~/design/Facts";
@@ -17,9 +16,11 @@ import { useMessages, useRunSteps } from "~/pages/chat/useThread";
 import { blocksOf } from "~/transcript/blocks";
 import { viewOfHistory } from "~/transcript/history";
 import type { Block } from "~/transcript/model";
-import { applied, emptyRun, type RunView, torn } from "~/transcript/runView";
+import { emptyRun, type RunView } from "~/transcript/runItems";
+import { applied } from "~/transcript/runView";
 import { BlockView, MessageParts } from "~/transcript/Transcript";
 import { useSelection } from "./selection";
+import { LargeValue } from "./step/LargeValue";
 
 export function TranscriptView({ run }: { run: Run }) {
   const [heard, setHeard] = useState(!hasEnded(run));
@@ -30,7 +31,7 @@ export function TranscriptView({ run }: { run: Run }) {
 const FLUSH_MS = 60;
 
 function Heard({ run }: { run: Run }) {
-  const [view, setView] = useState<RunView>(() => emptyRun(run.id, Date.now()));
+  const [view, setView] = useState<RunView>(() => emptyRun(run.id));
   const waiting = useRef<RunEvent[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useRunEvents(run.id, 0, (event) => {
@@ -42,33 +43,30 @@ function Heard({ run }: { run: Run }) {
       setView((known) => applied(known, events));
     }, FLUSH_MS);
   });
-  useEffect(() => {
-    const stop = live.onGap(() => setView((known) => torn(known)));
-    return () => {
-      stop();
-      clearTimeout(timer.current);
-    };
-  }, []);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const ended = hasEnded(run);
   const blocks = useMemo(() => blocksOf(view, ended), [view, ended]);
   return <Column run={run} blocks={blocks} />;
 }
 
 function Stored({ run }: { run: Run }) {
-  const { rows, isPending, error, retry, hasOlder, isLoadingOlder, loadOlder } = useMessages(run.thread_id);
+  const { rows, isPending, error, retry, hasOlder, isLoadingOlder, olderFailed, loadOlder } = useMessages(
+    run.thread_id,
+  );
   const steps = useRunSteps(run.id);
   const own = useMemo(() => rows.filter((message) => message.run_id === run.id), [rows, run.id]);
   const lacking = hasOlder && (own.length === 0 || rows[0]?.run_id === run.id);
   const isSought = own.length === 0 && hasOlder;
   useEffect(() => {
-    if (isSought && !isLoadingOlder) loadOlder();
-  }, [isSought, isLoadingOlder, loadOlder]);
+    if (isSought && !isLoadingOlder && !olderFailed) loadOlder();
+  }, [isSought, isLoadingOlder, olderFailed, loadOlder]);
   const blocks = useMemo(() => {
     const said = own.filter((message) => message.role !== "user" || message.step_seq !== null);
     return blocksOf(viewOfHistory(run.id, said, steps), true);
   }, [own, steps, run.id]);
   if (error !== null) return <ErrorState error={error} onRetry={retry} what="This thread" />;
-  if (isPending || isSought) return <SkeletonRows rows={8} label="Loading the transcript" />;
+  if (isPending || (isSought && !olderFailed))
+    return <SkeletonRows rows={8} label="Loading the transcript" />;
   return (
     <Column
       run={run}
@@ -85,7 +83,8 @@ function Stored({ run }: { run: Run }) {
 }
 
 function Column({ run, blocks, earlier }: { run: Run; blocks: readonly Block[]; earlier?: ReactNode }) {
-  const { step, select, runId } = useSelection();
+  const { step: chosenStep, of, select, runId } = useSelection();
+  const step = of === runId ? chosenStep : null; // a child's steps have the same numbers
   const place = useRef<HTMLDivElement>(null);
   const shown = useRef<number | null>(null);
   useEffect(() => {
@@ -131,9 +130,13 @@ function Column({ run, blocks, earlier }: { run: Run; blocks: readonly Block[]; 
             .
           </p>
         )}
-        {run.input !== null && (
+        {(run.input !== null || run.input_cut !== null) && (
           <section aria-label="Input" className="ml-auto max-w-[85%] rounded-lg bg-mute-soft px-3 py-2">
-            <MessageParts parts={inputParts(run.input)} />
+            {run.input_cut === null ? (
+              <MessageParts parts={inputParts(run.input)} />
+            ) : (
+              <LargeValue run={run} of="input" />
+            )}
           </section>
         )}
         {earlier}

@@ -11,13 +11,18 @@ export type Change = (change: { [K in keyof RunsSearch]?: RunsSearch[K] | undefi
 
 const TEXTS = [
   ["tag", "Tag"],
+  ["external", "External id"],
+  ["by", "Started by"],
   ["version", "Version"],
   ["thread", "Thread"],
   ["parent", "Children of"],
+  ["since", "Since"],
+  ["until", "Until"],
 ] as const satisfies readonly (readonly [FilterName, string])[];
 type TextName = (typeof TEXTS)[number][0];
 
-const CONTROL = "!h-7 !w-auto max-w-44 !text-xs";
+/** Of one width, whatever they hold: their choices come later, and nothing moves for them. */
+const CONTROL = "!h-7 !w-30 shrink-0 !text-xs";
 
 /** What of the runs is listed. Everything chosen here stands in the address, and below as a chip to take away. */
 export function RunFilters({ search, change }: { search: RunsSearch; change: Change }) {
@@ -127,21 +132,27 @@ function Flag({
   );
 }
 
+const isTime = (name: TextName): boolean => name === "since" || name === "until";
+
 function TextFilter({ change }: { change: Change }) {
   const [name, setName] = useState<TextName>("tag");
   const [value, setValue] = useState("");
   const add = (event: FormEvent): void => {
     event.preventDefault();
     if (value.trim() === "") return;
-    change({ [name]: value.trim() });
+    // What is picked is the reader's time; the address has it for everybody.
+    change({ [name]: isTime(name) ? new Date(value).toISOString() : value.trim() });
     setValue("");
   };
   return (
-    <form onSubmit={add} className="ml-auto flex items-center gap-1">
+    <form onSubmit={add} className="flex min-w-0 items-center gap-1 sm:ml-auto">
       <Select
         aria-label="Filter by"
         value={name}
-        onChange={(event) => setName(event.target.value as TextName)}
+        onChange={(event) => {
+          setName(event.target.value as TextName);
+          setValue("");
+        }}
         className={CONTROL}
       >
         {TEXTS.map(([value, label]) => (
@@ -152,10 +163,11 @@ function TextFilter({ change }: { change: Change }) {
       </Select>
       <Input
         aria-label="Value of the filter"
+        type={isTime(name) ? "datetime-local" : "text"}
         placeholder="is…"
         value={value}
         onChange={(event) => setValue(event.target.value)}
-        className="!h-7 !w-32 !text-xs"
+        className="!h-7 !w-40 min-w-0 !text-xs"
       />
       <Button
         type="submit"

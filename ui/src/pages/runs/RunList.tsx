@@ -1,4 +1,7 @@
-/** The rows of the list, those in sight. New ones slide in while the top is in sight; below they wait behind a button. */
+/**
+ * The rows of the list, those in sight. New ones slide in while the top is in sight and nobody has a hand on it; else they
+ * wait behind a button.
+ */
 
 import { useElementScrollRestoration } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
@@ -77,6 +80,15 @@ export function RunList({
       wanted.current = null;
     }
   };
+  /** Rows do not move under a pointer, nor away from the keyboard: then new ones wait behind their button. */
+  const whole = useRef<HTMLDivElement>(null);
+  const pointed = useRef(false);
+  const settle = (): void => {
+    const place = scroller.current;
+    if (place === null) return;
+    const held = pointed.current || whole.current?.contains(document.activeElement) === true;
+    follow(place.scrollTop <= TOP_PX && !held);
+  };
   const toTop = (): void => {
     follow(true);
     scroller.current?.scrollTo({ top: 0 });
@@ -96,7 +108,22 @@ export function RunList({
     },
   ]);
   return (
-    <div className="relative flex min-h-0 grow flex-col">
+    <div
+      ref={whole}
+      role="group"
+      aria-label="Runs, newest first"
+      className="relative flex min-h-0 grow flex-col"
+      onPointerEnter={(event) => {
+        pointed.current = event.pointerType === "mouse";
+        settle();
+      }}
+      onPointerLeave={() => {
+        pointed.current = false;
+        settle();
+      }}
+      onFocus={settle}
+      onBlur={settle}
+    >
       <div
         aria-live="polite"
         className="pointer-events-none absolute inset-x-0 top-10 z-20 flex justify-center"
@@ -120,7 +147,7 @@ export function RunList({
         aria-rowcount={hasMore ? -1 : rows.length + 1}
         aria-busy={isReading}
         data-scroll-restoration-id={SCROLL}
-        onScroll={(event) => follow(event.currentTarget.scrollTop <= TOP_PX)}
+        onScroll={settle}
         className="@container relative min-h-0 grow overflow-y-auto overflow-x-hidden bg-surface"
       >
         <Head hidden={card} />

@@ -11,7 +11,7 @@ import { Cell } from "~/design/Cell";
 import { Elapsed, Time } from "~/design/Facts";
 import { Waiting } from "~/design/Waiting";
 import { cost, count, plural, short } from "~/lib/format";
-import { oneLine, textOf } from "~/lib/text";
+import { oneLine, saidTo } from "~/lib/text";
 
 export const ROW_PX = 38;
 export const CARD_PX = 88;
@@ -19,6 +19,8 @@ export const CARD_PX = 88;
 export const COLUMNS =
   "grid pr-3 grid-cols-[2rem_6.25rem_8rem_minmax(0,1fr)_5.25rem_5.25rem] @4xl:grid-cols-[2rem_6.25rem_minmax(7rem,11rem)_minmax(0,1fr)_5.5rem_6rem_4rem_4.5rem_5rem]";
 export const AT_4XL = "hidden @4xl:block";
+/** As much of an input as a list tells. */
+const LISTED_BYTES = 4 * 1024;
 
 export interface RunRowProps {
   readonly run: Run;
@@ -41,12 +43,18 @@ export const RunRow = memo(function RunRow({
   onPick,
 }: RunRowProps) {
   const own = useQuery({
-    queryKey: keys.run(given.id),
+    // Not the run's own name: a list may have left out what the run was given.
+    queryKey: keys.ofRun(given.id, "row"),
     enabled: !followed,
     initialData: given,
     staleTime: Number.POSITIVE_INFINITY,
     queryFn: ({ signal }) =>
-      body(api.GET("/v1/runs/{run_id}", { params: { path: { run_id: given.id } }, signal })),
+      body(
+        api.GET("/v1/runs/{run_id}", {
+          params: { path: { run_id: given.id }, query: { bytes_max: LISTED_BYTES } },
+          signal,
+        }),
+      ),
   });
   const run = followed ? given : own.data;
   const shown = { run, picked, onPick };
@@ -162,7 +170,7 @@ const RunLink = ({ run, children }: { run: Run; children: ReactNode }) => (
 function Said({ run }: { run: Run }) {
   return (
     <span dir="auto" className="min-w-0 grow truncate">
-      {oneLine(textOf(run.input), 240) || <span className="text-ink-3">no input</span>}
+      {oneLine(saidTo(run), 240) || <span className="text-ink-3">no input</span>}
     </span>
   );
 }

@@ -9,6 +9,8 @@ export interface Asked {
   readonly status?: ["queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled"];
   readonly agent?: string;
   readonly tag?: string;
+  readonly external_id?: string;
+  readonly principal?: string;
   readonly version?: string;
   readonly thread_id?: string;
   readonly parent_id?: string;
@@ -38,6 +40,8 @@ export function askedOf(search: RunsSearch, now: number): Asked {
     ...(search.status && { status: [search.status] }),
     ...(search.agent && { agent: search.agent }),
     ...(search.tag && { tag: search.tag }),
+    ...(search.external && { external_id: search.external }),
+    ...(search.by && { principal: search.by }),
     ...(search.version && { version: search.version }),
     ...(search.thread && { thread_id: search.thread }),
     ...(search.parent && { parent_id: search.parent }),
@@ -60,6 +64,8 @@ const LABELS: Readonly<Record<FilterName, string>> = {
   agent: "Agent",
   version: "Version",
   tag: "Tag",
+  external: "External id",
+  by: "Started by",
   thread: "Thread",
   parent: "Children of",
   since: "Since",
@@ -84,9 +90,19 @@ export function chipsOf(search: RunsSearch): readonly Chip[] {
   return (Object.keys(LABELS) as FilterName[]).flatMap((name) => {
     const value = search[name];
     if (value === undefined) return [];
-    const known = AGES.find(([age]) => age === value)?.[1];
-    return [{ name, label: LABELS[name], value: FLAGS[name] ?? known ?? String(value) }];
+    return [{ name, label: LABELS[name], value: FLAGS[name] ?? said(name, String(value)) }];
   });
+}
+
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function said(name: FilterName, value: string): string {
+  if (name !== "since" && name !== "until") return value;
+  const known = AGES.find(([age]) => age === value)?.[1];
+  if (known !== undefined) return known;
+  const at = timeOf(value, 0);
+  if (at === null) return `${value} is no time, and is left out`;
+  return /^\d+[mhd]$/.test(value) ? `${value} ago` : times.format(Date.parse(at));
 }
 
 /** The runs that are chosen to be compared: at most two, the later choice in place of the one before last. */

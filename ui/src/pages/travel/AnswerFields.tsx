@@ -5,6 +5,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 import { api, body } from "~/api/client";
 import { keys } from "~/api/keys";
 import type { Approval, Step } from "~/api/types";
+import { holdsRaw } from "~/builders/exact";
 import { SchemaForm } from "~/design/SchemaForm";
 import { ErrorState, Skeleton } from "~/design/States";
 import type { JsonSchema } from "~/design/schema";
@@ -41,7 +42,7 @@ export function AnswerFields({
         own.
       </Note>
     );
-  if (asked.data?.schema)
+  if (asked.data?.schema && !holdsRaw(step.output))
     return <Answer asked={asked.data} was={outputOf(step)} onChange={onChange} error={error} />;
   return (
     <ValueEditor

@@ -38,14 +38,19 @@ export function BranchesView({ threadId }: { threadId: string }) {
   const rows = rowsOf(tree.data.map(limbOf));
   const lanes = lanesOf(rows);
   return (
-    <ul
-      aria-label="Branches of the conversation"
-      className="overflow-hidden rounded-lg border border-line bg-surface"
-    >
-      {rows.map((row) => (
-        <Branch key={row.of.id} row={row} lanes={lanes} current={row.of.id === threadId} />
-      ))}
-    </ul>
+    <>
+      <ul
+        aria-label="Branches of the conversation"
+        className="overflow-hidden rounded-lg border border-line bg-surface"
+      >
+        {rows.map((row) => (
+          <Branch key={row.of.id} row={row} lanes={lanes} current={row.of.id === threadId} />
+        ))}
+      </ul>
+      {tree.data.length >= THREADS_MAX && (
+        <p className="mt-2 text-xs text-ink-3">These are the first {THREADS_MAX}; there may be more.</p>
+      )}
+    </>
   );
 }
 
@@ -123,7 +128,7 @@ function Branch({ row, lanes, current }: { row: Row<Limb>; lanes: number; curren
         className="flex min-w-0 grow flex-wrap items-center gap-x-2 gap-y-0.5 py-2 pl-2 pr-4 focus-visible:-outline-offset-2"
       >
         <span className="min-w-0 truncate font-medium">
-          {thread.title ? oneLine(thread.title, 80) : from === null ? "The conversation" : "A branch"}
+          {oneLine(thread.title || thread.preview || (from === null ? "The conversation" : "A branch"), 80)}
         </span>
         <Id id={thread.id} />
         {current && <Badge tone="accent">this one</Badge>}

@@ -16,7 +16,10 @@ import { Calls, Numbers } from "./DiffNumbers";
 import { Outputs, Talks } from "./DiffOutcome";
 import { Parting, Same } from "./DiffParting";
 import { type Asked, Sides } from "./DiffSides";
-import { GROWS_MS } from "./steps";
+import { isLost } from "./lost";
+
+/** How often a run that goes on is looked at again. */
+const GROWS_MS = 3_000;
 
 function useDiff(runId: string, otherId: string, asked: Asked): UseQueryResult<Diff> {
   return useQuery<Diff>({
@@ -69,8 +72,20 @@ export function DiffPage() {
           </Button>
         }
       />
-      {found.isError ? (
-        <ErrorState error={found.error} onRetry={() => void found.refetch()} what="One of these runs" />
+      {isLost(found) ? (
+        <>
+          <ErrorState error={found.error} onRetry={() => void found.refetch()} what="One of these runs" />
+          {(asked.at !== undefined || asked.other_at !== undefined) && (
+            <Link
+              to="/runs/$runId/diff/$otherId"
+              params={{ runId, otherId }}
+              search={{}}
+              className="self-center text-sm text-accent-text underline"
+            >
+              Compare the whole runs
+            </Link>
+          )}
+        </>
       ) : (
         <PageBody>
           {found.data === undefined ? (

@@ -9,6 +9,7 @@ import { Field, Input, Textarea } from "~/design/Field";
 import { Skeleton } from "~/design/States";
 import { bytes } from "~/lib/format";
 import { inert } from "~/lib/text";
+import { usePrompt } from "~/pages/run/step/queries";
 import { AnswerFields } from "./AnswerFields";
 import { type Change, type ModelAnswer, messageOf, outputOf } from "./forking";
 import { ModelAnswerEditor } from "./ModelAnswerEditor";
@@ -52,7 +53,7 @@ export function EditFields({ run, change, step, onValue, anew, onAnew, errors }:
   if (change === "model")
     return (
       <>
-        <AnewFields run={run} anew={anew} onChange={onAnew} errors={errors} />
+        <AnewFields run={run} asked={step?.seq ?? 0} anew={anew} onChange={onAnew} errors={errors} />
         {edit && <Wrong>{edit}</Wrong>}
       </>
     );
@@ -112,14 +113,19 @@ function ModelEdit({
   );
 }
 
+const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+
 function AnewFields({
   run,
   anew,
   onChange,
   errors,
   also = false,
+  asked = 0,
 }: {
   run: Run;
+  /** The model step that is made anew: what it was asked with is what holds unless something else is written. */
+  asked?: number;
   anew: Anew;
   onChange: (anew: Anew) => void;
   errors: EditFieldsProps["errors"];
@@ -130,12 +136,14 @@ function AnewFields({
     queryFn: ({ signal }) =>
       body(api.GET("/v1/agents/{agent_id}", { params: { path: { agent_id: run.acting_agent } }, signal })),
   });
+  const prompt = usePrompt(run.id, asked, asked > 0);
+  const was = asked > 0 ? { instructions: null, model: null, ...prompt.data } : agent.data;
   if (also && (agent.data === undefined || agent.data.kind === "workflow")) return null;
   const fields = (
     <div className="flex flex-col gap-3">
       <Field
         label="Other instructions"
-        hint="For this model call and all after it. Empty: as declared."
+        hint="For this model call and all after it. Empty: as they were."
         error={errors.instructions}
       >
         {(props) => (
@@ -143,18 +151,18 @@ function AnewFields({
             {...props}
             rows={3}
             value={anew.instructions}
-            placeholder={agent.data?.instructions ?? ""}
+            placeholder={text(was?.instructions) ?? ""}
             onChange={(event) => onChange({ ...anew, instructions: event.target.value })}
           />
         )}
       </Field>
-      <Field label="Another model" hint="Written provider:model. Empty: as declared." error={errors.model}>
+      <Field label="Another model" hint="Written provider:model. Empty: as it was." error={errors.model}>
         {(props) => (
           <Input
             {...props}
             value={anew.model}
             className="font-mono !text-xs"
-            placeholder={agent.data?.model ?? "provider:model"}
+            placeholder={text(was?.model) ?? "provider:model"}
             onChange={(event) => onChange({ ...anew, model: event.target.value })}
           />
         )}

@@ -1,11 +1,8 @@
 /** The runs of a family in rows along their lines, to be looked over, opened and compared. */
 
-import { useQueries } from "@tanstack/react-query";
 import { GitCompareArrows } from "lucide-react";
 import { useRef, useState } from "react";
-import { api, body } from "~/api/client";
-import { keys } from "~/api/keys";
-import { type components, hasEnded, type Run } from "~/api/types";
+import type { components, Run } from "~/api/types";
 import { useGo } from "~/app/go";
 import { Button } from "~/design/Button";
 import { plural } from "~/lib/format";
@@ -16,14 +13,11 @@ import { nameAt } from "./StepStrip";
 import { useSteps } from "./steps";
 
 type Relative = components["schemas"]["RelativeOut"];
-/** What came of a run is asked for one by one; of the first so many. */
-const OUTPUTS_MAX = 40;
 
 export function FamilyTree({ run, relatives }: { run: Run; relatives: readonly Relative[] }) {
   const go = useGo();
   const rows = rowsOf(relatives);
   const lanes = lanesOf(rows);
-  const outputs = useOutputs(rows.slice(0, OUTPUTS_MAX).map((row) => row.of));
   const steps = useSteps(run.id);
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const list = useRef<HTMLUListElement>(null);
@@ -83,7 +77,6 @@ export function FamilyTree({ run, relatives }: { run: Run; relatives: readonly R
             current={row.of.id === run.id}
             chosen={chosen.includes(row.of.id)}
             onChoose={() => choose(row.of.id)}
-            whole={outputs.get(row.of.id)}
             leftAt={
               row.of.forked_from?.run_id === run.id && steps.data !== undefined
                 ? nameAt(steps.data, row.of.forked_from.at)
@@ -101,16 +94,3 @@ const inOrder = (rows: readonly Row<Relative>[], one: string, two: string): read
   const place = (id: string): number => rows.findIndex((row) => row.of.id === id);
   return place(one) <= place(two) ? [one, two] : [two, one];
 };
-
-function useOutputs(relatives: readonly Relative[]): ReadonlyMap<string, Run> {
-  return useQueries({
-    queries: relatives.map(({ id, status }) => ({
-      queryKey: keys.run(id),
-      staleTime: hasEnded({ status }) ? Number.POSITIVE_INFINITY : 10_000,
-      queryFn: ({ signal }: { signal: AbortSignal }): Promise<Run> =>
-        body(api.GET("/v1/runs/{run_id}", { params: { path: { run_id: id } }, signal })),
-    })),
-    combine: (found) =>
-      new Map(found.flatMap(({ data }) => (data === undefined ? [] : [[data.id, data] as const]))),
-  });
-}

@@ -1,23 +1,19 @@
 /** All runs that come from one by forks, as a tree: which left where, with what changed, and what came of it. */
 
-import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { GitFork } from "lucide-react";
-import { api, body } from "~/api/client";
-import { keys } from "~/api/keys";
+import { may, useMe } from "~/api/session";
 import type { Run } from "~/api/types";
 import { Button } from "~/design/Button";
 import { PageBody } from "~/design/Page";
 import { Empty, ErrorState, SkeletonRows } from "~/design/States";
 import { FamilyTree } from "./FamilyTree";
+import { isLost } from "./lost";
+import { useFamily } from "./useFamily";
 
 export function FamilyView({ run }: { run: Run }) {
-  const family = useQuery({
-    queryKey: keys.ofRun(run.id, "family"),
-    queryFn: ({ signal }) =>
-      body(api.GET("/v1/runs/{run_id}/family", { params: { path: { run_id: run.id } }, signal })),
-  });
-  if (family.isError) return <ErrorState error={family.error} onRetry={() => void family.refetch()} />;
+  const family = useFamily(run.id);
+  if (isLost(family)) return <ErrorState error={family.error} onRetry={() => void family.refetch()} />;
   if (family.data === undefined) return <SkeletonRows rows={4} label="Loading the forks" />;
   if (family.data.data.length <= 1) return <Alone />;
   return (
@@ -34,23 +30,26 @@ export function FamilyView({ run }: { run: Run }) {
 
 function Alone() {
   const navigate = useNavigate();
+  const mayFork = may(useMe().data, "runs:write");
   return (
     <Empty
       icon={<GitFork size={22} />}
       title="This run has no forks"
       action={
-        <Button
-          look="primary"
-          icon={<GitFork size={14} aria-hidden />}
-          onClick={() =>
-            void navigate({
-              to: ".",
-              search: ((before: object) => ({ ...before, fork: true })) as never,
-            })
-          }
-        >
-          Fork this run
-        </Button>
+        mayFork && (
+          <Button
+            look="primary"
+            icon={<GitFork size={14} aria-hidden />}
+            onClick={() =>
+              void navigate({
+                to: ".",
+                search: ((before: object) => ({ ...before, fork: true })) as never,
+              })
+            }
+          >
+            Fork this run
+          </Button>
+        )
       }
     >
       A fork goes on from any step with one thing changed: a tool's result, an answer, the instructions. This

@@ -17,37 +17,57 @@ import { EditFields } from "./EditFields";
 import { type Change, changesAt, isLeave, keptBy, said } from "./forking";
 import { LimitFields } from "./LimitFields";
 import { PolicyFields } from "./PolicyFields";
+import type { Filled } from "./retrying";
 import { nameAt, StepAt, StepStrip } from "./StepStrip";
-import { type Steps, useStep, useSteps } from "./steps";
+import { type Steps, useInput, useStep, useSteps } from "./steps";
+import { useBeganElsewhere } from "./useFamily";
 import { useForkForm } from "./useForkForm";
 
 export interface ForkDialogProps {
   readonly run: Run;
   /** The step to fork at; the last one unless given. */
   readonly step: number | null | undefined;
+  /** What it begins with, where that is known already. */
+  readonly filled?: Filled | null;
   readonly onClose: () => void;
 }
 
-export function ForkDialog({ run, step, onClose }: ForkDialogProps) {
+export function ForkDialog({ run, step, filled = null, onClose }: ForkDialogProps) {
   const steps = useSteps(run.id);
-  if (steps.data === undefined)
+  const input = useInput(run.id);
+  const imported = useBeganElsewhere(run);
+  const failed = steps.isError ? steps : input.isError ? input : null;
+  if (steps.data === undefined || input.data === undefined || imported === undefined)
     return (
       <Dialog open wide onClose={onClose} title="Fork this run">
-        {steps.isError ? (
-          <ErrorState error={steps.error} onRetry={() => void steps.refetch()} />
+        {failed !== null ? (
+          <ErrorState error={failed.error} onRetry={() => void failed.refetch()} />
         ) : (
           <Skeleton className="h-80 w-full" />
         )}
       </Dialog>
     );
-  return <ForkForm run={run} steps={steps.data} step={step} onClose={onClose} />;
+  const exact = { ...run, input: input.data, imported };
+  return (
+    <ForkForm
+      run={exact}
+      steps={steps.data}
+      filled={filled ?? { at: Math.min(step ?? steps.data.last, steps.data.last) }}
+      onClose={onClose}
+    />
+  );
 }
 
-function ForkForm({ run, steps, step, onClose }: ForkDialogProps & { steps: Steps }) {
+function ForkForm({
+  run,
+  steps,
+  filled,
+  onClose,
+}: Pick<ForkDialogProps, "run" | "onClose"> & { steps: Steps; filled: Filled }) {
   const go = useGo();
   const cache = useQueryClient();
   const id = useId();
-  const form = useForkForm(run, steps, Math.min(step ?? steps.last, steps.last), (forked) => {
+  const form = useForkForm(run, steps, filled, (forked) => {
     toast("Forked. The run that it comes from stays as it is.");
     void cache.invalidateQueries({ queryKey: ["runs"] });
     onClose();
@@ -77,6 +97,7 @@ function ForkForm({ run, steps, step, onClose }: ForkDialogProps & { steps: Step
           <Button
             look="quiet"
             icon={<CodeXml size={14} aria-hidden />}
+            disabled={!form.isWhole}
             onClick={() => setSnippet(forkCall(run.id, { at: draft.at, ...form.body() }))}
           >
             As code
@@ -137,16 +158,24 @@ function ForkForm({ run, steps, step, onClose }: ForkDialogProps & { steps: Step
             }))}
           />
           <div className="min-w-0">
-            <EditFields
-              key={`${draft.at} ${draft.change}`}
-              run={run}
-              change={draft.change}
-              step={draft.at === 0 ? null : recorded.data}
-              onValue={form.setValue}
-              anew={draft}
-              onAnew={form.set}
-              errors={errors}
-            />
+            {recorded.isError && recorded.data === undefined ? (
+              <ErrorState
+                error={recorded.error}
+                onRetry={() => void recorded.refetch()}
+                what="What this step recorded"
+              />
+            ) : (
+              <EditFields
+                key={`${draft.at} ${draft.change}`}
+                run={run}
+                change={draft.change}
+                step={draft.at === 0 ? null : recorded.data}
+                onValue={form.setValue}
+                anew={draft}
+                onAnew={form.set}
+                errors={errors}
+              />
+            )}
           </div>
         </section>
         <PolicyFields

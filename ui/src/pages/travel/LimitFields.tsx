@@ -31,31 +31,52 @@ export function LimitFields({
             <Input {...props} value={tags} onChange={(event) => onChange({ tags: event.target.value })} />
           )}
         </Field>
-        <fieldset>
-          <legend className="text-xs font-medium text-ink-2">At most (empty: as the run had it)</legend>
-          <div className="mt-1.5 grid grid-cols-2 gap-3 sm:grid-cols-4">
-            {LIMITS.map(({ name, label, step }) => (
-              <Field key={name} label={label}>
-                {(props) => (
-                  <Input
-                    {...props}
-                    type="number"
-                    min={step}
-                    step={step}
-                    value={limits[name]}
-                    onChange={(event) => onChange({ limits: { ...limits, [name]: event.target.value } })}
-                  />
-                )}
-              </Field>
-            ))}
-          </div>
-          {errors.limits && (
-            <p role="alert" className="mt-1 text-xs text-bad">
-              {errors.limits}
-            </p>
-          )}
-        </fieldset>
+        <LimitInputs
+          legend="At most (empty: as the run had it)"
+          limits={limits}
+          onChange={(next) => onChange({ limits: next })}
+          error={errors.limits}
+        />
       </div>
     </details>
+  );
+}
+
+export function LimitInputs({
+  legend,
+  limits,
+  onChange,
+  error,
+}: {
+  legend: string;
+  limits: Limits;
+  onChange: (limits: Limits) => void;
+  error: string | null;
+}) {
+  return (
+    <fieldset>
+      <legend className="text-xs font-medium text-ink-2">{legend}</legend>
+      <div className="mt-1.5 grid grid-cols-2 gap-3 sm:grid-cols-4">
+        {LIMITS.map(({ name, label, step }) => (
+          <Field key={name} label={label}>
+            {(props) => (
+              <Input
+                {...props}
+                type="number"
+                min={step}
+                step={step}
+                value={limits[name]}
+                onChange={(event) => onChange({ ...limits, [name]: event.target.value })}
+              />
+            )}
+          </Field>
+        ))}
+      </div>
+      {error && (
+        <p role="alert" className="mt-1 text-xs text-bad">
+          {error}
+        </p>
+      )}
+    </fieldset>
   );
 }

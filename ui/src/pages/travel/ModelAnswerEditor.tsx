@@ -2,9 +2,10 @@
 
 import { Plus, X } from "lucide-react";
 import { useId, useState } from "react";
+import { exactlyParsed } from "~/builders/exact";
 import { Button, IconButton } from "~/design/Button";
 import { Field, Input, Textarea } from "~/design/Field";
-import { JsonEditor, parsed, written } from "~/design/Json";
+import { JsonEditor, written } from "~/design/Json";
 import { asSent, type ModelAnswer } from "./forking";
 
 interface Call {
@@ -32,7 +33,7 @@ export function ModelAnswerEditor({
   const change = (nextText: string, nextCalls: readonly Call[]): void => {
     setText(nextText);
     setCalls(nextCalls);
-    const read = nextCalls.map((call) => ({ tool: call.tool.trim(), ...parsed(call.args) }));
+    const read = nextCalls.map((call) => ({ tool: call.tool.trim(), ...exactlyParsed(call.args) }));
     const wrong = read.findIndex((call) => call.error !== null || call.tool === "");
     const found = read[wrong];
     onChange(

@@ -79,8 +79,8 @@ export function PolicyFields({
         <div className="flex flex-col gap-4 border-t border-line px-3 py-3">
           {imported && (
             <p className="text-xs text-ink-2">
-              This run was brought in from elsewhere. What it did was done there, so calls are only simulated
-              or refused here.
+              This run, or one that it goes on from, was brought in from elsewhere. What was done there is not
+              done here: calls are only simulated or refused.
             </p>
           )}
           <Choices

@@ -1,10 +1,10 @@
 import { Link } from "@tanstack/react-router";
 import clsx from "clsx";
-import type { components, Run } from "~/api/types";
+import { type components, hasEnded } from "~/api/types";
 import { Badge, STATUS_TONES, Status } from "~/design/Badge";
 import { Elapsed, Id, Time } from "~/design/Facts";
 import { cost, plural, short } from "~/lib/format";
-import { oneLine, textOf } from "~/lib/text";
+import { oneLine } from "~/lib/text";
 import { LaneLines } from "./LaneLines";
 import type { Row } from "./lanes";
 
@@ -23,7 +23,6 @@ export function Relation({
   current,
   chosen,
   onChoose,
-  whole,
   leftAt,
 }: {
   row: Row<Relative>;
@@ -31,7 +30,6 @@ export function Relation({
   current: boolean;
   chosen: boolean;
   onChoose: () => void;
-  whole: Run | undefined;
   leftAt: string | null;
 }) {
   const { of } = row;
@@ -61,7 +59,7 @@ export function Relation({
             <Id id={of.id} />
             {current && <Badge tone="accent">this run</Badge>}
             {of.imported && <Badge>imported</Badge>}
-            <span className="min-w-0 truncate text-xs text-ink-2">
+            <span className="min-w-0 text-xs text-ink-2 [overflow-wrap:anywhere]">
               {from === null
                 ? "the original"
                 : `left at ${from.at === 0 ? "the start" : `step ${from.at}`}${leftAt && from.at > 0 ? `, ${leftAt}` : ""}`}
@@ -71,12 +69,12 @@ export function Relation({
             </span>
           </span>
           <span dir="auto" className="mt-0.5 truncate text-sm text-ink">
-            {whole === undefined ? (
-              <span className="text-ink-3">…</span>
-            ) : whole.error ? (
-              <span className="text-bad">{oneLine(whole.error.message, 200)}</span>
+            {of.error !== null ? (
+              <span className="text-bad">{oneLine(of.error.message || of.error.code, 300)}</span>
             ) : (
-              oneLine(textOf(whole.output), 240) || <span className="text-ink-3">no output</span>
+              oneLine(of.output ?? "", 300) || (
+                <span className="text-ink-3">{hasEnded(of) ? "no output" : "no output yet"}</span>
+              )
             )}
           </span>
         </span>

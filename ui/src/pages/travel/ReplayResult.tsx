@@ -12,6 +12,7 @@ import { ErrorState, Skeleton } from "~/design/States";
 import { plural } from "~/lib/format";
 import { inert } from "~/lib/text";
 import { Against } from "./Against";
+import { isLost } from "./lost";
 import { isUnderWay, MODES, reasonOf } from "./replaying";
 
 const POLL_MS = 1_000;
@@ -30,7 +31,8 @@ export function ReplayResult({ run, id }: { run: Run; id: string }) {
     refetchInterval: (query) =>
       query.state.data !== undefined && isUnderWay(query.state.data) ? POLL_MS : false,
   });
-  if (found.isError) return <ErrorState error={found.error} what="This replay" />;
+  if (isLost(found))
+    return <ErrorState error={found.error} onRetry={() => void found.refetch()} what="This replay" />;
   if (found.data === undefined) return <Skeleton className="h-40 w-full" />;
   return (
     <div aria-live="polite">

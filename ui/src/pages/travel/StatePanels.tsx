@@ -8,6 +8,7 @@ import { KindIcon } from "~/design/Kind";
 import { Panel } from "~/design/Page";
 import { Skeleton } from "~/design/States";
 import { inert, oneLine } from "~/lib/text";
+import { isLost } from "./lost";
 import { useStateAt } from "./useStateAt";
 
 export function Standing({ state }: { state: RunState }) {
@@ -128,6 +129,7 @@ export function Published({ run, state }: { run: Run; state: RunState }) {
 /** What the step at hand changed in the published state. */
 function Patch({ run, seq, value }: { run: Run; seq: number; value: unknown }) {
   const before = useStateAt(run.id, seq - 1);
+  if (isLost(before)) return null;
   if (before.data === undefined || before.data.at !== seq - 1) return <Skeleton className="h-10 w-full" />;
   return (
     <div>

@@ -1,9 +1,10 @@
 /** A value of JSON to be changed: as plain text while it is one, and as JSON always. */
 
 import { useId, useState } from "react";
+import { exactlyParsed } from "~/builders/exact";
 import { Button } from "~/design/Button";
 import { Textarea } from "~/design/Field";
-import { JsonEditor, parsed, written } from "~/design/Json";
+import { JsonEditor, written } from "~/design/Json";
 
 export interface ValueEditorProps {
   readonly initial: unknown;
@@ -19,13 +20,13 @@ export function ValueEditor({ initial, onChange, label, error, hint }: ValueEdit
   const [text, setText] = useState(typeof initial === "string" ? initial : written(initial));
   const [wrong, setWrong] = useState<string | null>(null);
   const change = (next: string, asPlain: boolean): void => {
-    const read = asPlain ? { value: next, error: null } : parsed(next);
+    const read = asPlain ? { value: next, error: null } : exactlyParsed(next);
     setText(next);
     setWrong(read.error);
     onChange(read.value, read.error === null ? null : `Not JSON yet: ${read.error}`);
   };
   const turn = (): void => {
-    const read = plain ? { value: text, error: null } : parsed(text);
+    const read = plain ? { value: text, error: null } : exactlyParsed(text);
     const next = plain ? written(text) : typeof read.value === "string" ? read.value : text;
     setPlain(!plain);
     change(next, !plain);

@@ -44,6 +44,7 @@ it("says what is kept", () => {
     "Keeps 2 of 5 steps, the last of them as you write it; what comes after happens again.",
   );
   expect(said(1, "model", 5)).toBe("Keeps no step: all of it happens again.");
+  expect(said(1, "output", 1)).toBe("Keeps the only step, as you write it; what comes after happens again.");
   expect(said(5, "nothing", 5)).toBe("Keeps all 5 steps; what comes after happens again.");
 });
 
@@ -98,6 +99,8 @@ it("puts an error beside its field", () => {
   expect(placeOf("invalid_at", undefined)).toBe("at");
   expect(placeOf("invalid_request", ["body", "limits", "steps_max"])).toBe("limits");
   expect(placeOf("invalid_request", ["body", "edits", "instructions"])).toBe("instructions");
-  expect(placeOf("edit_not_possible", undefined, "This model cannot be asked: no.")).toBe("model");
+  expect(placeOf("edit_not_possible", ["body", "edits", "model"])).toBe("model");
+  expect(placeOf("edit_not_possible", ["body", "edits"])).toBe("edit");
+  expect(placeOf("invalid_answer", ["amount"])).toBe("edit");
   expect(placeOf("agent_disabled", undefined)).toBe("form");
 });

@@ -76,8 +76,14 @@ export function said(at: number, change: Change, last: number): string {
     return change === "message"
       ? "Begins anew with this message; the conversation before the run stays."
       : "Keeps no step: all of it happens again.";
-  const all = kept === last ? `all ${plural(last, "step")}` : `${kept} of ${plural(last, "step")}`;
-  return `Keeps ${all}${edited ? `, the last of them as you write it` : ""}; what comes after happens again.`;
+  const all =
+    kept === last
+      ? last === 1
+        ? "the only step"
+        : `all ${plural(last, "step")}`
+      : `${kept} of ${plural(last, "step")}`;
+  const written = last === 1 ? ", as you write it" : ", the last of them as you write it";
+  return `Keeps ${all}${edited ? written : ""}; what comes after happens again.`;
 }
 
 /** The body of `POST /v1/runs/{id}/fork`. What is as the API has it by default is left out. */
@@ -181,10 +187,9 @@ const CODES: Readonly<Record<string, Place>> = {
   imported: "effects",
 };
 
-export function placeOf(code: string, loc: readonly (string | number)[] | undefined, detail = ""): Place {
-  const [, field, member] = loc ?? [];
+export function placeOf(code: string, loc: readonly (string | number)[] | undefined): Place {
+  const [, field, member] = loc?.[0] === "body" ? loc : [];
   if (field === "edits") return member === "instructions" || member === "model" ? member : "edit";
   if (field === "at" || field === "effects" || field === "limits" || field === "tags") return field;
-  if (code === "edit_not_possible" && detail.startsWith("This model")) return "model";
   return CODES[code] ?? "form";
 }

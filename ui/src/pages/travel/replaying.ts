@@ -1,6 +1,8 @@
 /** What a replay came to, in words. Pure. */
 
+import { type Me, may } from "~/api/session";
 import type { Replay } from "~/api/types";
+import type { Tone } from "~/design/Badge";
 
 export type Mode = Replay["mode"];
 
@@ -25,6 +27,16 @@ export const MODES: readonly { value: Mode; label: string; means: string; bold?:
   },
 ];
 
+const SCOPES: Readonly<Record<Mode, string>> = {
+  strict: "runs:read",
+  recorded_tools: "runs:write",
+  live: "*",
+};
+
+/** The modes, those that whoever is signed in may not use switched off. */
+export const modesFor = (me: Me | undefined): readonly ((typeof MODES)[number] & { disabled: boolean })[] =>
+  MODES.map((one) => ({ ...one, disabled: me !== undefined && !may(me, SCOPES[one.value]) }));
+
 const REASONS: Readonly<Record<string, string>> = {
   prompt_changed: "The model would be asked something else.",
   step_changed: "Another step, another order, or other arguments.",
@@ -44,5 +56,15 @@ const REASONS: Readonly<Record<string, string>> = {
 export const reasonOf = (reason: string | null): string =>
   reason === null ? "The two are not the same." : (REASONS[reason] ?? reason.replaceAll("_", " "));
 
-/** Why the server did not replay, in words of what to do, where it does not say so itself. */
-export const isUnderWay = (replay: Replay): boolean => replay.status === "pending";
+export const isUnderWay = (replay: Pick<Replay, "status">): boolean => replay.status === "pending";
+
+/** What a replay came to, in a word or two. */
+export function toldOf({ status, verdict, at }: Pick<Replay, "status" | "verdict" | "at">): {
+  readonly tone: Tone;
+  readonly word: string;
+} {
+  if (status === "pending") return { tone: "info", word: "under way" };
+  if (status === "failed") return { tone: "bad", word: "not found out" };
+  if (verdict === "identical") return { tone: "good", word: "identical" };
+  return { tone: "warn", word: at === null ? "diverged at its end" : `diverged at step ${at}` };
+}

@@ -16,6 +16,7 @@ import {
   type Place,
   placeOf,
 } from "./forking";
+import type { Filled } from "./retrying";
 import type { Steps } from "./steps";
 
 export type Errors = Readonly<Record<Place, string | null>>;
@@ -35,6 +36,8 @@ export interface ForkForm {
   readonly draft: Draft;
   readonly errors: Errors;
   readonly isSending: boolean;
+  /** Whether it says what it is meant to say: JSON that can be read, and a change where one is chosen. */
+  readonly isWhole: boolean;
   readonly moveTo: (at: number) => void;
   readonly chooseChange: (change: Change) => void;
   readonly setValue: (value: unknown, error: string | null) => void;
@@ -47,17 +50,27 @@ export interface ForkForm {
 /** What an edit holds until somebody writes: nothing to send for a step whose result is as recorded. */
 const UNTOUCHED = Symbol("untouched");
 
-export function useForkForm(run: Run, steps: Steps, at: number, onForked: (forked: Run) => void): ForkForm {
-  const [draft, setDraft] = useState<Draft>(() => ({
-    at,
-    change: changesAt(at, steps.at(at))[0] ?? "nothing",
-    value: at === 0 ? messageOf(run) : UNTOUCHED,
-    instructions: "",
-    model: "",
-    policy: defaultPolicy(run.imported),
-    tags: "",
-    limits: NO_LIMITS,
-  }));
+export function useForkForm(
+  run: Run,
+  steps: Steps,
+  filled: Filled,
+  onForked: (forked: Run) => void,
+): ForkForm {
+  const [draft, setDraft] = useState<Draft>(() => {
+    const { at, instructions = "", model = "" } = filled;
+    const possible = changesAt(at, steps.at(at));
+    const change = possible.find((one) => one === filled.change) ?? possible[0] ?? "nothing";
+    return {
+      at,
+      change,
+      value: change === "message" ? messageOf(run) : UNTOUCHED,
+      instructions,
+      model,
+      policy: defaultPolicy(run.imported),
+      tags: "",
+      limits: NO_LIMITS,
+    };
+  });
   const [errors, setErrors] = useState<Errors>(NONE);
   const [unread, setUnread] = useState<string | null>(null);
   const key = useRef<{ readonly sent: string; readonly key: string } | null>(null);
@@ -88,8 +101,11 @@ export function useForkForm(run: Run, steps: Steps, at: number, onForked: (forke
       draft.value === UNTOUCHED && isEdit(draft.change) ? { ...draft, change: "nothing" } : draft,
       run.imported,
     );
+  const changesNothing =
+    draft.change === "model" && draft.instructions.trim() === "" && draft.model.trim() === "";
   return {
     draft,
+    isWhole: unread === null && !changesNothing,
     errors: unread === null ? errors : { ...errors, edit: unread },
     isSending: sending.isPending,
     moveTo: (at) => {
@@ -105,7 +121,7 @@ export function useForkForm(run: Run, steps: Steps, at: number, onForked: (forke
     body: sent,
     submit: () => {
       if (unread !== null || sending.isPending) return;
-      if (draft.change === "model" && draft.instructions.trim() === "" && draft.model.trim() === "") {
+      if (changesNothing) {
         setErrors({ ...NONE, edit: "Write other instructions, or another model." });
         return;
       }
@@ -120,12 +136,11 @@ function errorsOf(error: unknown): Errors {
   if (!(error instanceof Problem)) return { ...NONE, form: said(error) };
   const places = error.body.errors ?? [];
   if (error.code !== "invalid_request" || places.length === 0) {
-    const details = places.map(({ loc, msg }) => `${loc.join(".") || "value"}: ${msg}`).join("; ");
+    const said = places.filter(({ msg }) => msg !== error.message);
+    const details = said.map(({ loc, msg }) => `${within(loc)}: ${msg}`).join("; ");
     return {
       ...NONE,
-      [placeOf(error.code, undefined, error.message)]: details
-        ? `${error.message} ${details}`
-        : error.message,
+      [placeOf(error.code, places[0]?.loc)]: details ? `${error.message} ${details}` : error.message,
     };
   }
   const found: Record<string, string> = {};
@@ -134,4 +149,10 @@ function errorsOf(error: unknown): Errors {
     found[place] = found[place] === undefined ? msg : `${found[place]}; ${msg}`;
   }
   return { ...NONE, ...found };
+}
+
+/** Where within the edited value something is wrong. */
+function within(loc: readonly (string | number)[]): string {
+  const [body, edits] = loc;
+  return (body === "body" && edits === "edits" ? loc.slice(3) : loc).join(".") || "value";
 }

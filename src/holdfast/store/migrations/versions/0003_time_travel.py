@@ -1,4 +1,5 @@
-"""Time travel: branches of threads, forks of runs, agent versions with their definitions, published state."""
+"""Time travel: branches of threads, forks of runs, agent versions with their definitions, published state;
+questions in the order in which they were decided, and what nobody knows of."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -83,9 +84,15 @@ def upgrade() -> None:
     op.add_column('runs', sa.Column('archived', sa.SmallInteger(), nullable=True))
     op.drop_index('ix_runs_agent', table_name='runs')
     op.create_index('ix_runs_agent', 'runs', ['tenant_id', 'agent', 'status', 'id'], unique=False)
+    op.create_index('ix_runs_initiator', 'runs', ['tenant_id', 'initiator', 'id'], unique=False)
+    op.create_index('ix_runs_version', 'runs', ['tenant_id', 'agent_version', 'id'], unique=False)
     op.create_index('ix_runs_forks', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
     op.create_index('ix_runs_imported', 'runs', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("imported IS NOT NULL"), postgresql_where=sa.text("imported IS NOT NULL"))
     op.create_index('ix_runs_forked', 'runs', ['tenant_id', 'forked_run', 'id'], unique=False, sqlite_where=sa.text("forked_run IS NOT NULL"), postgresql_where=sa.text("forked_run IS NOT NULL"))
     op.create_index('ix_runs_thread_state', 'runs', ['tenant_id', 'thread_id', 'rank'], unique=False, sqlite_where=sa.text("has_state IS NOT NULL"), postgresql_where=sa.text("has_state IS NOT NULL"))
     op.create_index('ix_entries_state', 'entries', ['tenant_id', 'run_id', 'pos'], unique=False, sqlite_where=sa.text("kind = 'state'"), postgresql_where=sa.text("kind = 'state'"))
     op.create_index('ix_entries_retried', 'entries', ['tenant_id', 'run_id'], unique=False, sqlite_where=sa.text("type = 'run.retried'"), postgresql_where=sa.text("type = 'run.retried'"))
+    op.create_index('ix_approvals_resolved', 'approvals', ['tenant_id', 'status', 'resolved_at', 'id'], unique=False, sqlite_where=sa.text("resolved_at IS NOT NULL"), postgresql_where=sa.text("resolved_at IS NOT NULL"))
+    op.create_index('ix_approvals_effect', 'approvals', ['tenant_id', 'effect_id'], unique=False, sqlite_where=sa.text("effect_id IS NOT NULL"), postgresql_where=sa.text("effect_id IS NOT NULL"))
+    op.drop_index('ix_effects_unknown', table_name='effects')
+    op.create_index('ix_effects_unknown', 'effects', ['tenant_id', 'status', 'id'], unique=False, sqlite_where=sa.text("status = 'unknown'"), postgresql_where=sa.text("status = 'unknown'"))

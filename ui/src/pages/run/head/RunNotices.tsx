@@ -30,7 +30,13 @@ export function RunNotices({ run }: { run: Run }) {
               </>
             )}
           </p>
-          <p dir="auto" className="max-h-24 overflow-y-auto text-ink [overflow-wrap:anywhere]">
+          <p
+            dir="auto"
+            tabIndex={0}
+            role="region"
+            aria-label="Why it failed"
+            className="max-h-24 overflow-y-auto text-ink [overflow-wrap:anywhere]"
+          >
             {inert(run.error.message.slice(0, 2_000))}
           </p>
         </Notice>

@@ -45,10 +45,20 @@ export function useRunActions(run: Run): RunActions {
   return {
     mayWrite,
     canCancel: mayWrite && !hasEnded(run) && run.cancel_requested_at === null,
-    canRetry: mayWrite && run.status === "failed" && !run.imported,
-    retry: () => retry.mutate(),
+    // What called it, or goes on from it, has built on the failure already.
+    canRetry:
+      mayWrite &&
+      run.status === "failed" &&
+      !run.imported &&
+      run.parent === null &&
+      run.successor_id === null,
+    retry: () => {
+      if (!retry.isPending) retry.mutate();
+    },
     retrying: retry.isPending,
-    save: () => save.mutate(),
+    save: () => {
+      if (!save.isPending) save.mutate();
+    },
     saving: save.isPending,
   };
 }

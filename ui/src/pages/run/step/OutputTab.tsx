@@ -1,4 +1,3 @@
-import { Link } from "@tanstack/react-router";
 import { Download } from "lucide-react";
 import { useState } from "react";
 import type { Part, Step } from "~/api/types";
@@ -8,17 +7,22 @@ import { Skeleton } from "~/design/States";
 import { toastError } from "~/design/Toasts";
 import { bytes } from "~/lib/format";
 import { PlainText } from "~/transcript/LongText";
+import { useSelection } from "../selection";
 import type { Steps } from "../timeline/steps";
 import { Labelled, Parts, Value } from "./Parts";
 import { argumentsOf, callerOf, saveOutput, useStep } from "./queries";
 
 /** What a step recorded: an answer in its parts, a call with its arguments, an error in words, all else as it is. */
-export function OutputTab({ step, steps }: { step: Step; steps: Steps | undefined }) {
+export function OutputTab({ of, step, steps }: { of: string; step: Step; steps: Steps | undefined }) {
+  const isCall = step.kind === "tool" || step.kind === "handoff";
+  const caller = useStep(of, isCall ? callerOf(steps, step.key) : null);
+  // Both at once: what comes above would push down what is read already.
+  if (caller.isLoading) return <Skeleton className="h-64" />;
   return (
     <div className="flex flex-col gap-4">
-      {(step.kind === "tool" || step.kind === "handoff") && <Arguments step={step} steps={steps} />}
+      {isCall && caller.data && <Arguments of={of} step={step} caller={caller.data} />}
       {step.error !== null && <ErrorPart step={step} />}
-      {step.output_cut ? <TooLarge step={step} /> : step.error === null && <Recorded step={step} />}
+      {step.output_cut ? <TooLarge of={of} step={step} /> : step.error === null && <Recorded step={step} />}
     </div>
   );
 }
@@ -53,31 +57,21 @@ function Recorded({ step }: { step: Step }) {
 }
 
 /** A call's arguments stand in the answer that made it. */
-function Arguments({ step, steps }: { step: Step; steps: Steps | undefined }) {
-  const caller = useStep(step.run_id, callerOf(steps, step.key));
-  const found = argumentsOf(caller.data, step.output);
-  if (caller.isLoading)
-    return (
-      <Labelled label="Arguments">
-        <Skeleton className="h-16" />
-      </Labelled>
-    );
+function Arguments({ of, step, caller }: { of: string; step: Step; caller: Step }) {
+  const { select } = useSelection();
+  const found = argumentsOf(caller, step.output);
   if (found === undefined) return null;
   return (
     <Labelled
       label="Arguments"
       actions={
-        caller.data && (
-          <Link
-            to="/runs/$runId"
-            params={{ runId: step.run_id }}
-            search={(before: object) => ({ ...before, step: caller.data?.seq }) as never}
-            resetScroll={false}
-            className="text-xs text-accent-text hover:underline"
-          >
-            called in step {caller.data.seq}
-          </Link>
-        )
+        <button
+          type="button"
+          onClick={() => select(of, caller.seq)}
+          className="rounded-sm text-xs text-accent-text hover:underline"
+        >
+          called in step {caller.seq}
+        </button>
       }
     >
       <JsonView value={found} name={`${step.name}-arguments.json`} />
@@ -105,12 +99,12 @@ function ErrorPart({ step }: { step: Step }) {
   );
 }
 
-function TooLarge({ step }: { step: Step }) {
+function TooLarge({ of, step }: { of: string; step: Step }) {
   const [busy, setBusy] = useState(false);
   const save = async (): Promise<void> => {
     setBusy(true);
     try {
-      await saveOutput(step.run_id, step.seq);
+      await saveOutput(of, step.seq);
     } catch (error) {
       toastError("The output could not be downloaded", error);
     }

@@ -1,5 +1,6 @@
 import { hasEnded, type Part, type Run } from "~/api/types";
 import { ModelText } from "~/transcript/LongText";
+import { LargeValue } from "./LargeValue";
 import { Labelled, Parts, Value } from "./Parts";
 
 /** What the run was given and came to: what is shown while no step is selected. */
@@ -11,10 +12,16 @@ export function RunValues({ run }: { run: Run }) {
     >
       <h2 className="sr-only">What the run was given and came to</h2>
       <Labelled label="Input of the run">
-        <Given value={run.input} name="input.json" />
+        {run.input_cut === null ? (
+          <Given value={run.input} name="input.json" />
+        ) : (
+          <LargeValue run={run} of="input" />
+        )}
       </Labelled>
       <Labelled label="Output of the run">
-        {run.status === "succeeded" ? (
+        {run.output_cut !== null ? (
+          <LargeValue run={run} of="output" />
+        ) : run.status === "succeeded" ? (
           <Given value={run.output} name="output.json" />
         ) : (
           <p className="text-sm text-ink-3">

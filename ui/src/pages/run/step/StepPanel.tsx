@@ -17,8 +17,8 @@ import { cost, count, duration, plural } from "~/lib/format";
 import { inert } from "~/lib/text";
 import { QuestionCard } from "~/transcript/QuestionCard";
 import { type StepTab, useSelection } from "../selection";
+import type { SpanRow } from "../timeline/rows";
 import { placeOf } from "../timeline/steps";
-import type { Span } from "../timeline/tree";
 import { timelineOptions } from "../timeline/useTimeline";
 import { spanName } from "../timeline/words";
 import { EffectTab } from "./EffectTab";
@@ -34,15 +34,16 @@ export function StepPanel({
   values,
 }: {
   run: Run;
-  open: Span | null;
+  open: SpanRow | null;
   onClose: (() => void) | null;
   /** Without a step, what the run was given and came to. */
   values: boolean;
 }) {
-  const { of, step: seq } = useSelection();
+  const { of, step } = useSelection();
+  const seq = step === 0 ? null : step; // the place before the first step, which only a state has
   const asked = useResting(seq);
   const found = useStep(of, asked);
-  if (open !== null) return <OpenStep span={open} onClose={onClose} />;
+  if (open !== null) return <OpenStep row={open} onClose={onClose} />;
   if (seq === null && values) return <RunValues run={run} />;
   if (seq === null)
     return (
@@ -60,7 +61,7 @@ export function StepPanel({
         <Skeleton className="h-64" />
       </div>
     );
-  return <Shown step={found.data} onClose={onClose} />;
+  return <Shown of={of} seq={seq} step={found.data} onClose={onClose} />;
 }
 
 const REST_MS = 60;
@@ -75,12 +76,23 @@ function useResting(seq: number | null): number | null {
   return rested;
 }
 
-function Shown({ step, onClose }: { step: Step; onClose: (() => void) | null }) {
+/** `of`: the run that it is a step of. Of a fork's first ones that is the fork, though another run wrote them. */
+function Shown({
+  of,
+  seq,
+  step,
+  onClose,
+}: {
+  of: string;
+  seq: number;
+  step: Step;
+  onClose: (() => void) | null;
+}) {
   const { runId, search, change } = useSelection();
-  const steps = useQuery(timelineOptions(step.run_id)).data;
+  const steps = useQuery(timelineOptions(of)).data;
   const at = steps === undefined ? -1 : placeOf(steps, step.seq);
   const status = at < 0 ? step.status : (steps?.outcome[at] ?? step.status);
-  const own = step.run_id === runId;
+  const own = of === runId;
   const tabs = [
     { value: "output" as const, label: step.error === null ? "Output" : "Error" },
     ...(step.kind === "model" ? [{ value: "prompt" as const, label: "Prompt" }] : []),
@@ -113,7 +125,7 @@ function Shown({ step, onClose }: { step: Step; onClose: (() => void) | null }) 
               <CopyButton text={step.key} label="Copy the key" />
             </div>
           </div>
-          <StepMover step={step} last={steps?.last ?? step.seq} />
+          <StepMover of={of} seq={seq} last={steps?.last ?? seq} />
           {onClose && (
             <IconButton label="Close the step" size="sm" onClick={onClose}>
               <X size={15} />
@@ -147,8 +159,8 @@ function Shown({ step, onClose }: { step: Step; onClose: (() => void) | null }) 
           tabIndex={0}
           className="min-h-0 grow overflow-y-auto p-4 focus-visible:-outline-offset-2"
         >
-          {tab === "output" && <OutputTab step={step} steps={steps} />}
-          {tab === "prompt" && <PromptTab runId={step.run_id} seq={step.seq} />}
+          {tab === "output" && <OutputTab of={of} step={step} steps={steps} />}
+          {tab === "prompt" && <PromptTab runId={of} seq={step.seq} />}
           {tab === "effect" && <EffectTab step={step} />}
           {tab === "raw" && <JsonView value={step} name={`step-${step.seq}.json`} />}
         </TabPanel>
@@ -157,27 +169,17 @@ function Shown({ step, onClose }: { step: Step; onClose: (() => void) | null }) 
   );
 }
 
-function StepMover({ step, last }: { step: Step; last: number }) {
+function StepMover({ of, seq, last }: { of: string; seq: number; last: number }) {
   const { select } = useSelection();
   return (
     <div className="flex shrink-0 items-center">
       <span className="mr-1 whitespace-nowrap text-xs text-ink-3 tabular">
-        {count(step.seq)} / {count(last)}
+        {count(seq)} / {count(last)}
       </span>
-      <IconButton
-        label="Step before"
-        size="sm"
-        disabled={step.seq <= 1}
-        onClick={() => select(step.run_id, step.seq - 1)}
-      >
+      <IconButton label="Step before" size="sm" disabled={seq <= 1} onClick={() => select(of, seq - 1)}>
         <ArrowUp size={14} />
       </IconButton>
-      <IconButton
-        label="Next step"
-        size="sm"
-        disabled={step.seq >= last}
-        onClick={() => select(step.run_id, step.seq + 1)}
-      >
+      <IconButton label="Next step" size="sm" disabled={seq >= last} onClick={() => select(of, seq + 1)}>
         <ArrowDown size={14} />
       </IconButton>
     </div>
@@ -223,10 +225,8 @@ function StepFacts({ step }: { step: Step }) {
 }
 
 /** Something that has begun and not ended: there is nothing recorded of it but that. */
-function OpenStep({ span, onClose }: { span: Span; onClose: (() => void) | null }) {
-  const { of } = useSelection();
-  const steps = useQuery(timelineOptions(of)).data;
-  const since = steps === undefined ? null : new Date(steps.createdAt + span.from).toISOString();
+function OpenStep({ row: { span, steps }, onClose }: { row: SpanRow; onClose: (() => void) | null }) {
+  const since = new Date(steps.createdAt + span.from).toISOString();
   return (
     <div
       tabIndex={0}

@@ -26,9 +26,10 @@ export function useStep(runId: string, seq: number | null): UseQueryResult<Step>
   });
 }
 
-export function usePrompt(runId: string, seq: number): UseQueryResult<Prompt> {
+export function usePrompt(runId: string, seq: number, enabled = true): UseQueryResult<Prompt> {
   return useQuery({
     queryKey: keys.ofRun(runId, "prompt", seq),
+    enabled,
     staleTime: "static",
     queryFn: ({ signal }) =>
       body(

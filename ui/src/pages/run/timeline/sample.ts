@@ -31,6 +31,7 @@ export function answerOf(
     created_at: "2030-01-01T00:00:00.000Z",
     now: Math.max(0, ...made.map((one) => one.to)),
     pos: made.length,
+    revision: "r1",
     last: first + made.length - 1,
     more: false,
     inherited_to: 0,

@@ -19,6 +19,8 @@ export interface Steps {
   readonly now: number;
   /** The run's last event that is in here. */
   readonly pos: number;
+  /** Another one when a step that was told before is not as it was. */
+  readonly revision: string;
   readonly last: number;
   readonly inheritedTo: number;
   readonly seq: readonly number[];
@@ -91,6 +93,7 @@ export function stepsOf(answer: TimelineAnswer): Steps {
     createdAt: Date.parse(answer.created_at),
     now: answer.now,
     pos: answer.pos,
+    revision: answer.revision,
     last: answer.last,
     inheritedTo: answer.inherited_to,
     ...columnsOf(answer),

@@ -1,6 +1,7 @@
 /**
  * The steps of a run, kept as new as its events say. The whole is read once; after that only what lies behind the last step
- * that is here, at most every 300 ms. Nothing else makes it stale, so hints at the run never fetch 20,000 steps again.
+ * that is here, at most every 300 ms. Each answer has a revision: when steps that are here are not as they were (a retry
+ * declared some void, an effect came to another end), all is read again. Hints at the run alone never fetch 20,000 steps.
  */
 
 import { type QueryClient, useQuery, useQueryClient } from "@tanstack/react-query";
@@ -25,22 +26,28 @@ const answerBehind = (runId: string, after: number, signal?: AbortSignal): Promi
     }),
   );
 
-async function readBehind(runId: string, known: Steps | null, signal?: AbortSignal): Promise<Steps> {
+/** `known` with what is new of it, or all that there is. */
+export async function readOn(runId: string, known: Steps | null, signal?: AbortSignal): Promise<Steps> {
   let answer = await answerBehind(runId, known?.last ?? 0, signal);
   let found = known === null ? stepsOf(answer) : extended(known, answer);
-  while (answer.more) {
+  const revision = known?.revision ?? answer.revision;
+  while (answer.more && answer.revision === revision) {
     answer = await answerBehind(runId, found.last, signal);
     found = extended(found, answer);
   }
-  return found;
+  return answer.revision === revision ? found : readOn(runId, null, signal);
 }
 
-/** The timeline of a run as it was when it was asked for. Of a child that is shown below its step. */
+/**
+ * The timeline of a run, under the name that all share: whoever shows steps of a run asks with these. It is read on by the
+ * page of the run (`useTimeline`) and, of child runs, by what shows them; others have it as it is, and may `refetch`, which
+ * reads what is new only.
+ */
 export const timelineOptions = (runId: string) => ({
   queryKey: timelineKey(runId),
   staleTime: "static" as const,
   queryFn: ({ signal, client }: { signal: AbortSignal; client: QueryClient }) =>
-    readBehind(runId, client.getQueryData<Steps>(timelineKey(runId)) ?? null, signal),
+    readOn(runId, client.getQueryData<Steps>(timelineKey(runId)) ?? null, signal),
 });
 
 /** Reads what is new of a timeline that is shown: one request at a time, and one more if something came meanwhile. */
@@ -48,7 +55,6 @@ class Follower {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private reading = false;
   private again = false;
-  private whole = false;
   private stopped = false;
 
   constructor(
@@ -56,8 +62,7 @@ class Follower {
     private readonly runId: string,
   ) {}
 
-  ask(whole = false, afterMs = GATHER_MS): void {
-    this.whole ||= whole;
+  ask(afterMs = GATHER_MS): void {
     if (this.reading) this.again = true;
     else this.timer ??= setTimeout(() => void this.read(), afterMs);
   }
@@ -71,11 +76,9 @@ class Follower {
     this.timer = undefined;
     this.reading = true;
     const known = this.cache.getQueryData<Steps>(timelineKey(this.runId));
-    const whole = this.whole;
-    this.whole = false;
     try {
       // Before the first answer there is nothing to go on from: it is on its way.
-      const found = known && (await readBehind(this.runId, whole ? null : known));
+      const found = known && (await readOn(this.runId, known));
       if (found && !this.stopped) this.cache.setQueryData(timelineKey(this.runId), found);
     } catch (error) {
       // The stream comes back when the server does, and with it the next event; what is shown stays.
@@ -111,10 +114,12 @@ export function useTimeline(run: Run): Followed {
     follower.current = made;
     setFrom(null);
     setFlights(NO_FLIGHTS);
+    // One that is known from before may have gone on while nobody looked at it.
+    if (cache.getQueryData(timelineKey(run.id)) !== undefined) made.ask(0);
     const stopGaps = live.onGap(() => made.ask());
     const stopHints = live.onChange(({ kind }) => {
       const shown = cache.getQueryData<Steps>(timelineKey(run.id));
-      if (kind === "effect" && shown?.effect.some((one) => one !== null)) made.ask(true, EFFECTS_MS);
+      if (kind === "effect" && shown?.effect.some((one) => one !== null)) made.ask(EFFECTS_MS);
     });
     return () => {
       made.stop();
@@ -152,7 +157,7 @@ export function useTimeline(run: Run): Followed {
         known.some((one) => one.key === landed) ? known.filter((one) => one.key !== landed) : known,
       );
     if (event.type === "run.recovered" || event.type === "run.waiting") setFlights(NO_FLIGHTS);
-    follower.current?.ask(event.type === "run.retried" || event.type === "run.compensating");
+    follower.current?.ask();
   });
 
   return { steps, error: query.error, retry: () => void query.refetch(), flights };

@@ -1,14 +1,15 @@
 /** What a waterfall shows: the tree of a run and of the child runs opened below it, its rows, and the axis over them. */
 
-import { useQueries } from "@tanstack/react-query";
-import { useCallback, useMemo, useState } from "react";
+import { useQueries, useQueryClient } from "@tanstack/react-query";
+import { useCallback, useEffect, useMemo, useState } from "react";
+import { live } from "~/api/live";
 import { messageOf } from "~/api/problem";
 import { ENDED, type RunStatus } from "~/api/types";
 import { type Axis, axisOf } from "./axis";
 import { above, opensAtFirst, type Row, rowsOf, type Shown, type SpanRow } from "./rows";
 import type { Steps } from "./steps";
 import { type Flight, type Span, treeOf } from "./tree";
-import { timelineOptions } from "./useTimeline";
+import { timelineKey, timelineOptions } from "./useTimeline";
 
 export interface Waterfall {
   readonly rows: readonly Row[];
@@ -28,6 +29,8 @@ const WAITS: ReadonlySet<string> = new Set(["sleep", "event", "interrupt", "chil
 const CHILD_AT_WORK_MS = 600_000;
 /** How often a child run that is under way is looked at again. */
 const CHILD_MS = 1_500;
+/** Hints come in bursts. */
+const GATHER_MS = 500;
 const NO_CHOICES: ReadonlyMap<string, boolean> = new Map();
 
 export function useWaterfall(
@@ -45,7 +48,7 @@ export function useWaterfall(
       choices.get(id) ?? (span.childRunId === null && (matches !== null || opens(span))),
     [choices, matches, opens],
   );
-  const children = useChildren(nested);
+  const children = useChildren(nested, !ENDED.has(steps.status as RunStatus));
   const rows = useMemo(
     () => rowsOf(tree, { isOpen, childRun: (id) => children.get(id), matches }),
     [tree, isOpen, children, matches],
@@ -92,14 +95,37 @@ export function useWaterfall(
 type Children = ReadonlyMap<string, Shown | string>;
 
 /** The timelines of child runs that were opened: as trees, or why there is none. */
-function useChildren(ids: readonly string[]): Children {
+function useChildren(ids: readonly string[], parentLives: boolean): Children {
+  const cache = useQueryClient();
   const found = useQueries({
     queries: ids.map((id) => ({
       ...timelineOptions(id),
-      refetchInterval: ({ state }: { state: { data: Steps | undefined } }) =>
-        state.data === undefined || ENDED.has(state.data.status as RunStatus) ? false : CHILD_MS,
+      // One that is not there yet is started in a moment by the run that calls it.
+      refetchInterval: ({ state }: { state: { data: Steps | undefined; error: unknown } }) =>
+        state.data === undefined
+          ? parentLives && state.error !== null && CHILD_MS
+          : !ENDED.has(state.data.status as RunStatus) && CHILD_MS,
     })),
   });
+  useEffect(() => {
+    // One that was read before, or has ended, may have gone on since: retried, or with an effect that was looked up.
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const stale = new Set(ids.filter((id) => cache.getQueryData(timelineKey(id)) !== undefined));
+    const readOn = (): void => {
+      timer = undefined;
+      for (const id of stale) void cache.fetchQuery({ ...timelineOptions(id), staleTime: 0 }).catch(() => {}); // its row says why
+      stale.clear();
+    };
+    readOn();
+    const stop = live.onChange(({ kind, id }) => {
+      for (const one of ids) if (kind === "effect" || (kind === "run" && id === one)) stale.add(one);
+      if (stale.size > 0) timer ??= setTimeout(readOn, GATHER_MS);
+    });
+    return () => {
+      clearTimeout(timer);
+      stop();
+    };
+  }, [cache, ids]);
   const version = found.map((one) => `${one.dataUpdatedAt}${one.status}`).join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the version says when one of them changed
   return useMemo(() => {

@@ -1,0 +1,1 @@
+import{Q as e}from"./text-DW0rzmNn.js";var t=({error:t,data:n})=>t!==null&&(n===void 0||t instanceof e&&[403,404].includes(t.status));export{t};
