@@ -16,8 +16,19 @@ from holdfast.domain.access import ApiKey
 from holdfast.domain.approvals import ApprovalStatus, Demand
 from holdfast.domain.determinism import SYSTEM, Determinism
 from holdfast.domain.effects import EffectStatus
-from holdfast.domain.ids import LOCAL_ADMIN, ApprovalId, EffectId, EventId, KeyId, PrincipalId, RunId, ThreadId
+from holdfast.domain.ids import (
+    LOCAL_ADMIN,
+    ApprovalId,
+    EffectId,
+    EventId,
+    KeyId,
+    PrincipalId,
+    ReplayId,
+    RunId,
+    ThreadId,
+)
 from holdfast.domain.journal import StepKind
+from holdfast.domain.replays import StoredReplay
 from holdfast.domain.runs import Run, RunStatus
 from holdfast.domain.threads import BranchOf
 from holdfast.store import (
@@ -128,6 +139,11 @@ async def populate(store: Store) -> None:
             await heads.add(tx, Head(TENANT, run.id, 1, 1, 0, None, None, 0, False))
         for _ in range(300):
             await principals.add_key(tx, ApiKey(TENANT, KeyId(store.new_id()), LOCAL_ADMIN, "k", b"d", 1, None, None))
+        for run in rows[:300]:
+            asked = StoredReplay(
+                TENANT, ReplayId(store.new_id()), run.id, LOCAL_ADMIN, None, "v", "v", None, None, tx.now_ms, None
+            )
+            await replays.add(tx, asked)
 
     await store.write(body)
     await populate_branches(store, rows)

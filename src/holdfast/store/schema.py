@@ -668,7 +668,7 @@ replays = Table(
     _col("mode", Text),
     _col("made_tenant", LargeBinary, null=True),
     _col("made_run", LargeBinary, null=True),
-    Index("ix_replays_run", "tenant_id", "run_id"),
+    Index("ix_replays_run", "tenant_id", "run_id", "id"),
     Index("ix_replays_created_at", "created_at"),
     Index(
         "ix_replays_made",

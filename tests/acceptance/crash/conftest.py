@@ -18,6 +18,9 @@ def server(request: pytest.FixtureRequest, sqlite_template: Path) -> Iterator[Fo
     except databases.NotFoundHere:
         made = ForkServer(sqlite_template)
     else:
-        made = ForkServer(sqlite_template, request.getfixturevalue("postgres_session"))
+        url = request.getfixturevalue("postgres_session")
+        made = ForkServer(sqlite_template, url)
+        made.warmed_up()
+        databases.in_thread(lambda: databases.empty_postgres(url))  # of what it warmed up with
     yield made
     made.close()

@@ -41,6 +41,10 @@ class ForkServer:
             env=environment,
         )
 
+    def warmed_up(self) -> None:
+        """Returns when it writes nothing by itself any more."""
+        self._ask({"warm": True})
+
     def run(self, job: Any) -> dict[str, Any] | None:
         """What the job reported; None if it was killed as it should be."""
         answer = self._ask({"job": job.dumps()})
@@ -90,6 +94,8 @@ def serve(template: str, postgres: str | None = None) -> None:
 
 
 def _answer(process: Any, request: dict[str, Any]) -> dict[str, Any]:
+    if request.get("warm"):
+        return {}
     child = request.get("reap")
     if child is None:
         job = process.Job(**json.loads(request["job"]))

@@ -65,7 +65,7 @@ def upgrade() -> None:
     sa.Column('made_run', sa.LargeBinary(), nullable=True),
     sa.PrimaryKeyConstraint('tenant_id', 'id', name=op.f('pk_replays'))
     )
-    op.create_index('ix_replays_run', 'replays', ['tenant_id', 'run_id'], unique=False)
+    op.create_index('ix_replays_run', 'replays', ['tenant_id', 'run_id', 'id'], unique=False)
     op.create_index('ix_replays_created_at', 'replays', ['created_at'], unique=False)
     op.create_index('ix_replays_made', 'replays', ['made_tenant', 'made_run'], unique=False, sqlite_where=sa.text("made_run IS NOT NULL"), postgresql_where=sa.text("made_run IS NOT NULL"))
     op.add_column('threads', sa.Column('branch_thread', sa.LargeBinary(), nullable=True))
